@@ -10,6 +10,7 @@ from typing import Final, Literal, TypeAlias
 
 import msgspec
 
+from .events import Decision
 from .machine import GpuSample, Hardware, SystemSample
 from .records import (
     ALL_RECORDS,
@@ -284,6 +285,10 @@ class HistoryRequest(ControlRequest, frozen=True, kw_only=True, tag="history"):
     where: RecordFilter = ALL_RECORDS
 
 
+class DecisionsRequest(ControlRequest, frozen=True, kw_only=True, tag="decisions"):
+    """What was decided of late, and has happened: the last events of these kinds."""
+
+
 class ConfigRequest(ControlRequest, frozen=True, kw_only=True, tag="config"):
     """The files of the configuration as they are now, without secrets, and what is wrong in them.
 
@@ -393,6 +398,7 @@ AnyRequest: TypeAlias = (
     | RowsRequest
     | SpeedsRequest
     | HistoryRequest
+    | DecisionsRequest
     | ConfigRequest
     | UsageRequest
     | CapturesRequest
@@ -709,6 +715,16 @@ class KeyStatus(MessageValue, frozen=True, kw_only=True):
     cost_usd: Decimal = Decimal(0)
 
 
+class DecisionsReply(ControlReply, frozen=True, kw_only=True):
+    """The last 200 decisions, or fewer if they are long.
+
+    Attributes:
+        decisions: As they were published, the oldest first.
+    """
+
+    decisions: tuple[Decision, ...]
+
+
 class ConfigReply(ControlReply, frozen=True, kw_only=True):
     """The configuration.
 
@@ -872,6 +888,7 @@ AnyReply: TypeAlias = (
     | RowsReply
     | SpeedsReply
     | HistoryReply
+    | DecisionsReply
     | ConfigReply
     | UsageReply
     | CapturesReply

@@ -8,7 +8,7 @@ Lines of logs and records of requests are numbered apart from everything else: a
 them would otherwise see a gap at each of them.
 """
 
-from typing import ClassVar, Literal, TypeAlias
+from typing import ClassVar, Final, Literal, TypeAlias
 
 import msgspec
 
@@ -181,6 +181,24 @@ AnyEvent: TypeAlias = (
     | InflightChanged
     | Heartbeat
 )
+
+
+Decision: TypeAlias = ModelEvicted | StateChanged | ConfigChanged | WorkerChanged
+"""What was decided or has happened, and is of interest later."""
+
+MAX_DECISIONS: Final = 200
+"""So many of them are kept."""
+
+
+def decision_in(event: AnyEvent) -> Decision | None:
+    """Return `event` if it is a decision: a process that only goes its way is none."""
+    match event:
+        case StateChanged(reason=None, error=None):
+            return None
+        case StateChanged() | ModelEvicted() | ConfigChanged() | WorkerChanged():
+            return event
+        case _:
+            return None
 
 
 def topic_of(event: AnyEvent) -> bytes:

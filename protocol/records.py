@@ -11,7 +11,7 @@ from typing import Final, Literal, TypeAlias
 from msgspec import UNSET, UnsetType
 
 from .errors import LocalProtocolError
-from .values import MessageValue
+from .values import MessageValue, Phase
 
 Outcome: TypeAlias = Literal[
     "ok",  # the whole answer went out, and the model's server was content with it
@@ -124,6 +124,20 @@ class TraceIds(MessageValue, frozen=True, kw_only=True, omit_defaults=True):
     parent_id: str = ""
 
 
+class LoadStage(MessageValue, frozen=True, kw_only=True):
+    """For how long a request waited while its model was in one phase of a start.
+
+    Attributes:
+        phase: Which.
+        from_ms: From the request's arrival to its beginning.
+        took_ms: From there to its end.
+    """
+
+    phase: Phase
+    from_ms: float
+    took_ms: float
+
+
 class RequestRecord(MessageValue, frozen=True, kw_only=True):
     """The record of one request that has ended.
 
@@ -165,6 +179,7 @@ class RequestRecord(MessageValue, frozen=True, kw_only=True):
         swap: Number of the start of the process that answered; 0 if none here did.
         content_type: Media type of the response, as its server said it; empty if none answered.
         trace: Its trace, if that is exported.
+        load_stages: Stages of the load for which it waited, in order; the supervisor adds them.
         key: Name of the key that was shown; empty without keys. See `plain_key_name`.
     """
 
@@ -203,6 +218,7 @@ class RequestRecord(MessageValue, frozen=True, kw_only=True):
     swap: int = 0
     content_type: str = ""
     trace: TraceIds | UnsetType = UNSET
+    load_stages: tuple[LoadStage, ...] | UnsetType = UNSET
     key: str = ""
 
 
@@ -389,7 +405,10 @@ class CaptureEntry(MessageValue, frozen=True, kw_only=True):
 
 # --- records as CSV ------------------------------------------------------------------------------
 
-CSV_HEAD: Final = tuple(name for name in RequestRecord.__struct_fields__ if name != "trace")
+# Not what has parts of its own.
+CSV_HEAD: Final = tuple(
+    name for name in RequestRecord.__struct_fields__ if name not in {"trace", "load_stages"}
+)
 
 # A spreadsheet takes a cell that begins so for a formula, whoever wrote it: clients choose ids and
 # names. Source: OWASP, "CSV Injection".

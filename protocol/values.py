@@ -66,7 +66,7 @@ class ErrorInfo(MessageValue, frozen=True, kw_only=True):
     Attributes:
         code: For programs: `unknown_model`, `model_load_failed`, `model_load_timeout`,
             `model_unavailable`, `model_hung`, `model_evicted`, `concurrency_limit`,
-            `unknown_profile`, `remote_model`,
+            `unknown_profile`, `unknown_device`, `remote_model`, `memory_not_counted`,
             `bad_request`, `bad_config`, `unknown_command`, `internal`.
         message: For people: what was attempted, why it failed, what would do. Never holds a
             command line or an environment.

@@ -18,6 +18,7 @@ import trio
 
 from arriero.protocol.control import Done, Refusal
 from arriero.protocol.errors import ProtocolError
+from arriero.protocol.events import AnyEvent
 from arriero.protocol.lease import ListenerKind
 from arriero.protocol.records import RequestRecord
 from arriero.protocol.transport import open_context
@@ -80,6 +81,7 @@ from .pricing.feed import PriceFeed
 from .processes.kept_process import Inheritance, KeptProcess, inherited_from
 from .processes.leftovers import end_leftovers
 from .processes.reaper import Reaper, Refuge, open_reaper
+from .progress.load_stages import LoadStages
 from .progress.stage_times_file import FILE_NAME
 from .reload.change_detector import View
 from .reload.inspector import ConfigInspector
@@ -370,7 +372,14 @@ async def supervise(
             policy=in_force.policy(),
             obstacle=lambda model: missing_program(in_force.config.models[model]),
         )
-        dispatcher = Dispatcher(engine, publisher, tallies.note_event)
+        stages = LoadStages()
+
+        def note_event(event: AnyEvent) -> None:
+            tallies.note_event(event)
+            if event.numbered_as == "events":
+                stages.take(event, time.time())
+
+        dispatcher = Dispatcher(engine, publisher, note_event)
         orders = OrderKeeper(rings.get("orders"), ordered, dispatcher.now)
         warm = WarmTier(
             lambda: in_force.config, dispatcher, holder=Holder(reaper, pressure_files())
@@ -447,6 +456,7 @@ async def supervise(
                 records=records,
                 keep=archive.add,
                 capture=archive.add_capture,
+                completed=stages.completed,
                 config=lambda: in_force.routes(prices.listed, last_seen),
                 on_hello=pool.says_hello,
                 selections=Selections(lambda: in_force.config.selectors, standing),
@@ -563,6 +573,7 @@ async def supervise(
             places=peers.explain,
             cancel=partial(lease_server.cancel, caller=None),
             preview=lease_server.preview,
+            decisions=publisher.decisions.all,
             listen=address,
             url=own_url(config, address),
             control_requests=lambda: control.answered,

@@ -16,7 +16,7 @@ from tests.paths import ROOT
 LAYERS = {
     "protocol": """
         errors wakefulness flood_log read_json < log_format values < machine records
-        < worker_config events control < lease < codec sequence < transport < remote""",
+        < worker_config events < control < lease < codec sequence < transport < remote""",
     "supervisor": """
         errors text < llamacpp config.yaml < host placement < memory processes
         < facts machine progress pricing scheduling store < config.schema ray < config

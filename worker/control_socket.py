@@ -20,7 +20,15 @@ from arriero.protocol.errors import RemoteProtocolError
 from arriero.protocol.transport import connected
 from arriero.protocol.values import ErrorInfo
 
-from .errors import BadRequest, RelayError, Unavailable, UnknownModel, UnknownRequest
+from .errors import (
+    BadRequest,
+    MemoryNotCounted,
+    RelayError,
+    Unavailable,
+    UnknownDevice,
+    UnknownModel,
+    UnknownRequest,
+)
 
 _ReplyT = TypeVar("_ReplyT", bound=ControlReply)
 
@@ -92,6 +100,10 @@ def refused(error: ErrorInfo) -> RelayError:
     match error.code:
         case "unknown_model":
             return UnknownModel(error.message)
+        case "unknown_device":
+            return UnknownDevice(error.message)
+        case "memory_not_counted":
+            return MemoryNotCounted(error.message)
         case "unknown_capture":
             return UnknownRequest(error.message)
         case "busy" | "query_too_long" | "store_failed":

@@ -132,6 +132,14 @@ class UnknownProfile(RelayError):
     code = "profile_not_found"
 
 
+class UnknownDevice(RelayError):
+    """There is no device of that name, or none whose memory is counted."""
+
+    status = 404
+    kind = "invalid_request_error"
+    code = "device_not_found"
+
+
 class UnknownPath(RelayError):
     """Nothing is there."""
 
@@ -180,6 +188,15 @@ class NotStartedHere(RelayError):
     status = 409
     kind = "invalid_request_error"
     code = "not_started_here"
+    fields = (_NO_RETRY,)
+
+
+class MemoryNotCounted(RelayError):
+    """Memory does not decide here which model stays, so there is nothing to order."""
+
+    status = 409
+    kind = "invalid_request_error"
+    code = "memory_not_counted"
     fields = (_NO_RETRY,)
 
 

@@ -18,6 +18,7 @@ from arriero.protocol.control import (
     LogsRequest,
     PingReply,
     PingRequest,
+    PinRequest,
     PreviewReply,
     PreviewRequest,
     ProfileRequest,
@@ -336,6 +337,28 @@ def release(session: Session, device: str | None) -> None:
     """Let models use DEVICE, or all, again."""
     reply = session.ask(ReleaseRequest(device=device), HoldReply)
     session.write(reply, [f"models may use {', '.join(reply.devices)} again"])
+
+
+@click.command(epilog="Example:  arriero pin qwen")
+@click.argument("model", shell_complete=model_names)
+@client()
+def pin(session: Session, model: str) -> None:
+    """Have MODEL stay while it is loaded.
+
+    It does not go for others then, and not when it is idle. This holds until `arriero unpin`, or
+    until arriero is started anew; `pin` in the configuration holds in any case.
+    """
+    reply = session.ask(PinRequest(model=model), Done)
+    session.write(reply, [f"{model} stays while it is loaded"])
+
+
+@click.command(epilog="Example:  arriero unpin qwen")
+@click.argument("model", shell_complete=model_names)
+@client()
+def unpin(session: Session, model: str) -> None:
+    """Let MODEL be as the configuration says again."""
+    reply = session.ask(PinRequest(model=model, pinned=False), Done)
+    session.write(reply, [f"{model} is as the configuration says again"])
 
 
 def _seconds(text: str) -> float:

@@ -40,6 +40,7 @@ COMMANDS: Final = {
     "keygen": "offline.keygen.keygen",
     "logs": "commands.logs",
     "man": "offline.manual.manual",
+    "pin": "commands.pin",
     "ping": "commands.ping",
     "profile": "commands.profile",
     "release": "commands.release",
@@ -54,6 +55,7 @@ COMMANDS: Final = {
     "top": "top.top.top",
     "unit": "offline.files.unit",
     "unload": "commands.unload",
+    "unpin": "commands.unpin",
     "usage": "requests.usage",
     "workers": "commands.workers",
 }

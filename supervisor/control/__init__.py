@@ -7,6 +7,7 @@ Lowest first:
     connection_limits  Closes those, and the doors if need be.
     server             Control socket (REP).
     subscriptions      Topics of subscribers, within limits.
+    recent_decisions   Last decisions that were published.
     event_publisher    Event socket (XPUB).
     curve_handshake    Handshakes over TCP, by the bytes that go by.
     remote_door        Connections of other machines.

@@ -20,6 +20,8 @@ from arriero.protocol.control import (
     CaptureRequest,
     CapturesRequest,
     ConfigRequest,
+    DecisionsReply,
+    DecisionsRequest,
     Done,
     ExplainReply,
     ExplainRequest,
@@ -60,6 +62,7 @@ from arriero.protocol.control import (
     WorkersRequest,
     refused,
 )
+from arriero.protocol.events import Decision
 from arriero.protocol.lease import CancelResult, PreviewOutcome
 from arriero.protocol.values import ErrorInfo, PeerStatus
 
@@ -116,6 +119,7 @@ class Commands:
         preview: Callable[
             [str, tuple[tuple[str, str], ...], str], Awaitable[PreviewOutcome | None]
         ],
+        decisions: Callable[[], tuple[Decision, ...]],
         listen: str,
         url: str,
         control_requests: Callable[[], int],
@@ -132,6 +136,7 @@ class Commands:
         self._archive = archive
         self._cancel_request = cancel
         self._preview = preview
+        self._decisions = decisions
         self._reloader = reloader
         self._inspector = inspector
         self._profiles = profiles
@@ -178,6 +183,8 @@ class Commands:
                 return self._say_preview(request)
             case ReloadRequest(dry_run=dry_run, drain=drain):
                 return self._reloader.reload(dry_run=dry_run, drain=drain)
+            case DecisionsRequest():
+                return DecisionsReply(decisions=self._decisions())
             case ConfigRequest():
                 return self._inspector.look()
             case CancelRequest(request_id=request_id):
@@ -351,10 +358,11 @@ class Commands:
         if model is None:
             return self._unknown(name)
         if not self._dispatcher.engine.counts_memory:
-            return _bad_request(
+            message = (
                 f"cannot pin {model}: it would change nothing, since memory does not decide here "
                 "(memory: auto, or devices); ttl: 0 keeps it when it is idle"
             )
+            return refused("memory_not_counted", message)
         self._dispatcher.handle(PinRequested(model, pinned))
         return Done()
 
@@ -373,7 +381,7 @@ class Commands:
             else "with memory: auto in the configuration single devices can be held, without it "
             "all of them: leave the device out"
         )
-        return _bad_request(f"there is no device {str(device)[:80]!r}; {would_do}")
+        return refused("unknown_device", f"there is no device {str(device)[:80]!r}; {would_do}")
 
     def _explain(self, name: str) -> AnyReply | Awaitable[AnyReply]:
         found = self._in_force.config.resolve(name)

@@ -18,6 +18,7 @@ from arriero.protocol.events import AnyEvent, Heartbeat, OwnLine, topic_of
 from arriero.protocol.flood_log import FloodLog
 from arriero.protocol.transport import FrameSocket, QueueLimits, Source, bound, cut
 
+from .recent_decisions import RecentDecisions
 from .subscriptions import MAX_TOPIC_BYTES, Subscriptions
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class Publisher:
         seq: Number of the last event that is neither a log line nor the end of a request.
         log_seq: Number of the last log line.
         usage_seq: Number of the last end of a request.
+        decisions: The last ones that were published.
     """
 
     def __init__(self, socket: FrameSocket) -> None:
@@ -64,6 +66,7 @@ class Publisher:
         self._asked_for_inflight = trio.Event()
         self.flood = FloodLog(log)
         self.epoch = secrets.token_hex(8)
+        self.decisions = RecentDecisions()
 
     @property
     def seq(self) -> int:
@@ -109,7 +112,11 @@ class Publisher:
                 self._numbers[event.numbered_as] = seq
                 if event.numbered_as != "events" and not self._is_wanted(event):
                     continue  # there may be thousands a second, and nobody else counts these
-            self.socket.send(encode_event(self._stamped(event, seq)))
+            stamped = self._stamped(event, seq)
+            frames = encode_event(stamped)
+            self.socket.send(frames)
+            if event.numbered_as == "events":
+                self.decisions.note(stamped, len(frames[-1]))
 
     def _stamped(self, event: AnyEvent, seq: int) -> AnyEvent:
         return msgspec.structs.replace(event, epoch=self.epoch, seq=seq, t=time.time())

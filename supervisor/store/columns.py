@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from arriero.protocol.records import RequestRecord
+from arriero.protocol.records import LoadStage, RequestRecord
 
 MAX_CHARS: Final = 400
 """Longest text of a record that is kept, in characters.
@@ -22,10 +22,14 @@ _MAX_TYPE_CHARS: Final = 100  # of a media type
 Cell: TypeAlias = str | float | int | bytes | None
 """What SQLite stores."""
 
-_TRACE: Final = RequestRecord.__struct_fields__.index("trace")
+_TRACE, _STAGES = map(RequestRecord.__struct_fields__.index, ("trace", "load_stages"))
+assert _STAGES == _TRACE + 1
 
-# Of a record but its trace, which is for those who export it.
-COLUMNS: Final = tuple(name for name in RequestRecord.__struct_fields__ if name != "trace")
+# Of a record but its trace, which is for those who export it. Stages stand in JSON, in the last.
+COLUMNS: Final = (
+    *(it for it in RequestRecord.__struct_fields__ if it not in {"trace", "load_stages"}),
+    "load_stages",
+)
 
 SUMS: Final = (
     "requests",
@@ -41,6 +45,7 @@ SUMS: Final = (
 
 DAY_S: Final = 86400
 
+_read_stages: Final = msgspec.json.Decoder(tuple[LoadStage, ...])
 _COST: Final = COLUMNS.index("cost_usd")
 _values_of: Final = msgspec.structs.astuple
 
@@ -53,7 +58,12 @@ _MAX_NANO_USD: Final = Decimal(1 << 50)
 def cells_of(record: RequestRecord) -> tuple[Cell, ...]:
     """Return a row."""
     values = _values_of(record)
-    cells = values[:_TRACE] + values[_TRACE + 1 :]
+    stages = values[_STAGES]
+    cells = (
+        *values[:_TRACE],
+        *values[_STAGES + 1 :],
+        msgspec.json.encode(stages).decode() if stages else None,
+    )
     if (cost := cells[_COST]) is None:
         return cells
     return (*cells[:_COST], f"{cost:f}", *cells[_COST + 1 :])
@@ -128,10 +138,14 @@ def _tame(cell: Cell) -> Cell:
 
 def record_of(cells: Sequence[Cell]) -> RequestRecord | None:
     """Return the record of a row; None if somebody else has written nonsense into it."""
-    fields = {name: cell for name, cell in zip(COLUMNS, cells, strict=True) if cell is not None}
+    fields: dict[str, Cell | tuple[LoadStage, ...]] = {
+        name: cell for name, cell in zip(COLUMNS, cells, strict=True) if cell is not None
+    }
     try:
+        if isinstance(stages := fields.get("load_stages"), str):
+            fields["load_stages"] = _read_stages.decode(stages)
         return msgspec.convert(fields, RequestRecord, strict=False)
-    except (msgspec.ValidationError, ArithmeticError):
+    except (msgspec.DecodeError, ArithmeticError):
         return None
 
 

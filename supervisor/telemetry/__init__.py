@@ -7,7 +7,6 @@ how much that was.
 
 Lowest first:
 
-    load_stages     When a model was in which phase of its start. Pure.
     spans           Record -> spans, by the conventions for GenAI. Pure.
     report          What the process says of its work.
     exporter_child  The process: events -> OTLP, by OpenTelemetry's own library.

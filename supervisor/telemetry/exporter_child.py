@@ -46,12 +46,11 @@ from arriero.protocol.events import AnyEvent, RequestEnded
 from arriero.protocol.records import RequestRecord
 from arriero.protocol.transport import FrameSocket, connected, open_context
 
-from .load_stages import LoadStages, Stage
 from .report import ExportReport
 from .spans import PlannedSpan, spans_of
 
 # What is subscribed to. Heartbeats show that the subscription holds.
-_TOPICS: Final = (b"usage/", b"progress/", b"state/", b"heartbeat/")
+_TOPICS: Final = (b"usage/", b"heartbeat/")
 
 # Requests that wait to be sent, and that are sent at a time; seconds between two times.
 MAX_WAITING: Final = 4096
@@ -104,11 +103,10 @@ class Outbox:
     """
 
     def __init__(self, seq: int) -> None:
-        self.waiting: deque[tuple[RequestRecord, list[Stage]]] = deque()
+        self.waiting: deque[RequestRecord] = deque()
         self._numbers: deque[int] = deque()  # of those that wait
         self._report = ExportReport()
         self._seq = seq
-        self._stages = LoadStages()
 
     @property
     def report(self) -> ExportReport:
@@ -119,7 +117,6 @@ class Outbox:
     def take(self, event: AnyEvent) -> None:
         """Note an event."""
         if not isinstance(event, RequestEnded):
-            self._stages.take(event)
             return
         missed = max(0, event.seq - self._seq - 1)
         self._seq = event.seq
@@ -131,14 +128,10 @@ class Outbox:
         if len(self.waiting) >= MAX_WAITING:
             self._lose(1, self._report.why or "the collector is too slow")
             return
-        waited_s = (record.queue_ms + record.load_ms) / 1000
-        stages = (
-            self._stages.between(record.model, record.t, record.t + waited_s) if waited_s else []
-        )
-        self.waiting.append((record, stages))
+        self.waiting.append(record)
         self._numbers.append(event.seq)
 
-    def batch(self) -> list[tuple[RequestRecord, list[Stage]]]:
+    def batch(self) -> list[RequestRecord]:
         """Return what is to be sent next, the oldest first; `sent` has to follow."""
         return [self.waiting.popleft() for _ in range(min(BATCH, len(self.waiting)))]
 
@@ -177,17 +170,13 @@ class Collector:
             found = found.merge(Resource({SERVICE_NAME: "arriero"}))
         self._resource = found.merge(Resource({SERVICE_VERSION: arriero.__version__}))
 
-    def send(self, batch: Sequence[tuple[RequestRecord, list[Stage]]]) -> str | None:
+    def send(self, batch: Sequence[RequestRecord]) -> str | None:
         """Send the spans of some requests; return why that failed, None if it has not.
 
         Waits; for a thread.
         """
         self._reasons.last = ""
-        spans = [
-            self._span(planned)
-            for record, stages in batch
-            for planned in spans_of(record, stages, _new_id)
-        ]
+        spans = [self._span(planned) for record in batch for planned in spans_of(record, _new_id)]
         try:
             result = self._exporter.export(spans)
         except MemoryError:

@@ -12,7 +12,7 @@ Sources: OpenTelemetry semantic conventions 1.37 and later, "Semantic convention
 client AI spans" (status: development), and "Semantic conventions for HTTP spans".
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Final, Literal, TypeAlias
 from urllib.parse import unquote
 
@@ -20,8 +20,6 @@ import msgspec
 from msgspec import UnsetType
 
 from arriero.protocol.records import Outcome, RequestRecord, UpstreamKind
-
-from .load_stages import Stage
 
 SpanKind: TypeAlias = Literal["server", "client", "internal"]
 Attributes: TypeAlias = dict[str, str | bool | int | float | tuple[str, ...]]
@@ -76,14 +74,11 @@ class PlannedSpan(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None = None
 
 
-def spans_of(
-    record: RequestRecord, stages: Sequence[Stage], new_id: Callable[[], int]
-) -> list[PlannedSpan]:
+def spans_of(record: RequestRecord, new_id: Callable[[], int]) -> list[PlannedSpan]:
     """Return the spans of a request, the outermost first; none if its trace is not exported.
 
     Args:
         record: What became of it.
-        stages: Of its model, while it waited.
         new_id: Gives the id of a span: any number of 64 bits but 0.
     """
     ids = record.trace
@@ -132,12 +127,14 @@ def spans_of(
     if granted > waited:
         waits.append(part("load", waited, granted, of_model))
     found += waits
-    for stage in stages:
-        middle = _ns((stage.began + stage.ended) / 2)
+    for stage in record.load_stages or ():
+        stage_began = record.t + stage.from_ms / 1000
+        stage_ended = stage_began + stage.took_ms / 1000
+        middle = _ns((stage_began + stage_ended) / 2)
         for wait in waits:
             if wait.start_ns <= middle < wait.end_ns:
-                begin = max(_ns(stage.began), wait.start_ns)
-                end = min(_ns(stage.ended), wait.end_ns)
+                begin = max(_ns(stage_began), wait.start_ns)
+                end = min(_ns(stage_ended), wait.end_ns)
                 found.append(part(stage.phase, begin, end, {}, wait.span_id))
     if _has_asked(record):
         model = record.model or record.asked

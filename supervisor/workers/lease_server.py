@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from operator import is_not
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -162,6 +163,7 @@ class LeaseServer:
         choose_profile: Callable[[str | None], Awaitable[ErrorInfo | None]],
         keep: Callable[[bytes, int], None],
         capture: Callable[[bytes], None],
+        completed: Callable[[RequestRecord], RequestRecord],
     ) -> None:
         """Build it.
 
@@ -177,6 +179,7 @@ class LeaseServer:
             choose_profile: Puts a profile in force; returns why it cannot.
             keep: Gets messages `Finished`, and how many records are in each.
             capture: Gets messages `Captured`, after the record of the same request.
+            completed: Adds to a record what only the supervisor knows.
         """
         self._socket = socket
         self.door = socket.door
@@ -190,6 +193,7 @@ class LeaseServer:
         self._choose_profile = choose_profile
         self._keep = keep
         self._capture = capture
+        self._completed = completed
         self._peers: dict[str, WorkerPeer] = {}
         self._proven: dict[bytes, WorkerPeer] = {}  # by token
         self.flood = FloodLog(log)
@@ -392,6 +396,9 @@ class LeaseServer:
             case Finished(number=number, again=again, records=records):
                 if again:
                     records = tuple(r for r in records if not self._records.has(r))
+                completed = tuple(map(self._completed, records))
+                if again or any(map(is_not, completed, records)):
+                    records = completed
                     data = encode_finished(map(encode, records))
                 self._note_ended(records)
                 self._keep(data, len(records))
@@ -584,6 +591,7 @@ async def open_lease_server(
     choose_profile: Callable[[str | None], Awaitable[ErrorInfo | None]],
     keep: Callable[[bytes, int], None] = lambda _message, _records: None,
     capture: Callable[[bytes], None] = lambda _: None,
+    completed: Callable[[RequestRecord], RequestRecord] = lambda record: record,
 ) -> AsyncGenerator[LeaseServer, None]:
     """Answer workers on the unix socket `path` while the block runs."""
     with bound(context, zmq.ROUTER, path, _BOUNDS) as socket:
@@ -599,6 +607,7 @@ async def open_lease_server(
             choose_profile,
             keep,
             capture,
+            completed,
         )
         async with trio.open_nursery() as nursery:
             nursery.start_soon(server.listen)

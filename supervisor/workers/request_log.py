@@ -22,9 +22,10 @@ _is_plain: Final = re.compile(r"[\w.:/@+\-]+", re.ASCII).fullmatch
 
 
 # Places of fields that a line does not show as they are.
-_T, _STREAM, _ASKED, _KIND, _COST, _TYPE, _TRACE = map(
-    _NAMES.index, ("t", "stream", "asked", "upstream_kind", "cost_usd", "content_type", "trace")
+_T, _STREAM, _ASKED, _KIND, _COST = map(
+    _NAMES.index, ("t", "stream", "asked", "upstream_kind", "cost_usd")
 )
+_TYPE, _TRACE, _STAGES = map(_NAMES.index, ("content_type", "trace", "load_stages"))
 
 # Of texts that clients or models' servers choose.
 _FOREIGN: Final = tuple(
@@ -72,8 +73,14 @@ class RecordStore:
         return found
 
     def has(self, record: RequestRecord) -> bool:
-        """Return whether `record` itself is here already, not only one with its id."""
-        return self.find(record.request_id) == clipped(record)
+        """Return whether `record` itself is here already, not only one with its id.
+
+        Stages are none of it: a worker knows of none.
+        """
+        found = self.find(record.request_id)
+        if found is not None and found.load_stages:
+            found = msgspec.structs.replace(found, load_stages=record.load_stages)
+        return found == clipped(record)
 
     def __len__(self) -> int:
         return len(self._records)
@@ -107,7 +114,7 @@ class RecordStore:
 def log_text(record: RequestRecord) -> str:
     """Return `record` as ``key=value`` pairs, without empty ones."""
     values = list(msgspec.structs.astuple(record))
-    values[_T] = values[_TYPE] = values[_TRACE] = None
+    values[_T] = values[_TYPE] = values[_TRACE] = values[_STAGES] = None
     if record.stream:
         values[_STREAM] = "yes"
     if record.asked == record.model:

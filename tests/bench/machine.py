@@ -9,6 +9,7 @@ from collections.abc import Callable
 import psutil
 
 from tests.real.parts import LLAMA_SERVER, MODELS, default_cache
+from tests.ui.browser import no_browser
 
 from .errors import BenchError
 
@@ -42,6 +43,8 @@ def lacks(program: str) -> str | None:
         files = [default_cache() / part.product.target for part in (LLAMA_SERVER, *MODELS.values())]
         there = all(file.exists() for file in files)
         return None if there else "the real models are not here (make demo fetches them)"
+    if program == "chromium":
+        return no_browser() or None
     if find(program):
         return None
     if package := PACKAGES.get(program):

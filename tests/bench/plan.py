@@ -32,6 +32,9 @@ class Plan:
         idle_models: Models that run and are asked nothing.
         idle_s: For so many seconds.
         uploads: Files of 100 MB.
+        page_models: Models that the page for people shows.
+        page_rounds: How often it is opened, and the plain one.
+        page_s: For so many seconds.
     """
 
     rounds: int = 3
@@ -54,6 +57,9 @@ class Plan:
     idle_models: int = 200
     idle_s: float = 10.0
     uploads: int = 3
+    page_models: int = 200
+    page_rounds: int = 5
+    page_s: float = 5.0
 
     def rounds_of(self, step: "Step") -> int:
         """How often to take `step`."""
@@ -79,6 +85,9 @@ QUICK = Plan(
     idle_models=20,
     idle_s=3.0,
     uploads=1,
+    page_models=20,
+    page_rounds=1,
+    page_s=1.0,
 )
 
 

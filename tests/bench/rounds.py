@@ -13,7 +13,7 @@ from .errors import BenchError
 from .plan import Plan, Step
 from .results import Results
 from .show.progress import Progress
-from .steps import control, crowd, from_disk, memory, speed, starting, transfer
+from .steps import control, crowd, from_disk, memory, page, speed, starting, transfer
 from .targets import servers
 from .targets.servers import Target
 
@@ -29,6 +29,7 @@ STEPS: tuple[Step, ...] = (
     *from_disk.STEPS,
     *crowd.STEPS,
     *control.STEPS,
+    *page.STEPS,
     transfer.BEHIND_TLS,
 )
 

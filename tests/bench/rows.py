@@ -220,6 +220,18 @@ ROWS = {
         Row(name="control", title="control socket, round trip", unit="us", digits=0),
         Row(name="idle", title="200 idle models: CPU", unit="ms/s", digits=2),
         Row(
+            name="page-events",
+            title="page: events a second, 200 models of which 12 load",
+            unit="/s",
+            more_is_better=True,
+        ),
+        Row(name="page-cpu", title="page: CPU of the browser for it", unit="ms/s", digits=0),
+        Row(name="page-cpu-plain", title="the same by a page of plain text", unit="", digits=2),
+        Row(name="page-late", title="page: event to screen", unit="ms", digits=0),
+        Row(name="page-late-plain", title="the same by a page of plain text", unit="", digits=2),
+        Row(name="page-paint", title="page: first paint", unit="ms", digits=0),
+        Row(name="page-paint-plain", title="the same by an empty page", unit="", digits=2),
+        Row(
             name="http2",
             title="small POSTs over HTTP/2",
             unit="/s",

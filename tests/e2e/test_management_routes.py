@@ -66,6 +66,18 @@ def test_models_are_stopped_over_http(
         assert client.get("/props?model=a").status_code == 409
         assert client.get("/upstream/b/index.js").status_code == 409
         assert client.post("/api/models/unload/none").status_code == 404
+        for path in ("/api/models/pin/a", "/api/models/unpin/b"):
+            refused = client.post(path)  # memory does not decide here
+            assert (refused.status_code, refused.json()["error"]["code"]) == (
+                409,
+                "memory_not_counted",
+            )
+        for path in ("/api/devices/hold", "/api/devices/release"):
+            refused = client.post(path, json={"device": "gpu9"})
+            assert (refused.status_code, refused.json()["error"]["code"]) == (
+                404,
+                "device_not_found",
+            )
 
 
 def scrape(train: Train) -> dict[str, float]:

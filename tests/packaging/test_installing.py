@@ -76,7 +76,13 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.mark.parametrize(
     ("install", "what"),
-    [(by_pip, "sdist"), (by_uv, "checkout"), (by_uv, "wheel"), (by_pipx, "wheel")],
+    [
+        (by_pip, "sdist"),
+        (by_uv, "checkout"),
+        (by_uv, "wheel"),
+        (by_pipx, "checkout"),
+        (by_pipx, "wheel"),
+    ],
 )
 def test_what_is_installed_serves_a_folder(
     shelf: dict[str, Path], tmp_path: Path, install: Callable[[Path, Path], Path], what: str

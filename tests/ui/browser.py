@@ -7,8 +7,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from trains import eventually
-
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
 
@@ -143,7 +141,10 @@ class OpenedPage:
 
     def until(self, script: str) -> None:
         """Wait until an expression of JavaScript holds; the page itself may evaluate none."""
-        eventually(lambda: self.page.evaluate(f"() => {script}"), what=script)
+        end = time.monotonic() + PATIENCE_MS / 1000
+        while not self.page.evaluate(f"() => {script}"):
+            assert time.monotonic() < end, f"not within {PATIENCE_MS / 1000:g} s: {script}"
+            time.sleep(0.02)
 
     def model(self, name: str) -> Any:
         """Return the row of a model."""

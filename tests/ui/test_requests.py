@@ -126,4 +126,5 @@ def test_one_request_has_an_address(open_page: OpensPage, train: Train) -> None:
     eventually(lambda: done in ids(train))
     page = open_page(train, f"/ui/requests/{done}").live().page
     expect(page.locator(".one-request .waterfall")).to_contain_text("Load")
+    expect(page.locator(".one-request .waterfall .part").first).to_contain_text("starting")
     expect(page.locator(".loads")).to_contain_text("m001")

@@ -144,6 +144,9 @@ def test_every_view_is_in_order(
             LIFE[name](page, train)
         if shots:
             page.shot(shots / f"{name}-{theme}-{width}.png")
+        place = page.page.locator("#nav [aria-current]").bounding_box()
+        assert place is not None
+        assert 0 <= place["x"] <= width - place["width"]  # where one is, is in sight
         found[name] = (page.findings(axe), max(0, page.overflow()))
 
     assert found == dict.fromkeys(VIEWS, ([], 0))

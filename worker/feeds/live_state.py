@@ -18,21 +18,21 @@ from msgspec.structs import replace
 
 from arriero.protocol.control import StatusReply
 from arriero.protocol.events import (
+    MAX_DECISIONS,
     AnyEvent,
-    ConfigChanged,
+    Decision,
     InflightChanged,
-    ModelEvicted,
     ProgressMade,
     QueueChanged,
     RequestEnded,
     StateChanged,
-    WorkerChanged,
+    decision_in,
 )
 from arriero.protocol.records import InflightRequest, NumberedRecord
 from arriero.protocol.sequence import Sequence, Verdict
 from arriero.protocol.values import ModelStatus, Snapshot
 
-# What happened once: how many of each kind are kept, and told in one message.
+# Ends of requests: how many are kept, and told in one message.
 MAX_KEPT: Final = 200
 
 # Keys of what is gone; beyond that the oldest are forgotten, and who lags behind them gets all.
@@ -43,9 +43,6 @@ _MAX_GONE: Final = 1000
 _JITTER_S: Final = 0.5
 
 LinkState: TypeAlias = Literal["up", "away"]
-
-Decision: TypeAlias = ModelEvicted | StateChanged | ConfigChanged | WorkerChanged
-"""What was decided or has happened, and is of interest later."""
 
 
 class LiveHost(msgspec.Struct, frozen=True, kw_only=True):
@@ -121,11 +118,13 @@ class LiveState:
 
     Attributes:
         version: Rises with each change.
+        urgent: The version of the last change that was more than one more step of a load.
         is_known: There was a status since it was forgotten.
     """
 
     def __init__(self) -> None:
         self.version = 0
+        self.urgent = 0
         self.is_known = False
         self._base = 0  # version before which is not known what has changed
         self._base_seq = 0
@@ -138,7 +137,9 @@ class LiveState:
         self._running: dict[str, dict[str, InflightRequest]] = {}
         self._whole: dict[str, object] = {}
         self._records: deque[NumberedRecord] = deque(maxlen=MAX_KEPT)
-        self._decisions: deque[tuple[int, Decision]] = deque(maxlen=MAX_KEPT)  # and the version
+        self._decisions: deque[tuple[int, Decision]] = deque(
+            maxlen=MAX_DECISIONS
+        )  # and the version
         self._noted = 0  # number of the last event that was looked at for these
 
     @property
@@ -153,10 +154,17 @@ class LiveState:
 
     # --- what comes in --------------------------------------------------------------------------
 
-    def begin(self, status: StatusReply, usage: int) -> None:
-        """Start from a status, and from the number of the last record."""
+    def begin(self, status: StatusReply, usage: int, decisions: tuple[Decision, ...] = ()) -> None:
+        """Start from a status.
+
+        Args:
+            status: Of the supervisor.
+            usage: Number of the last record.
+            decisions: The last ones, by then or later.
+        """
         self._sequence.restart(_snapshot(status))
-        self._seq = self._base_seq = self._noted = status.seq
+        self._seq = self._base_seq = status.seq
+        self._noted = max([status.seq, *(it.seq for it in decisions[-1:])])
         self._usage = usage
         self._records.clear()
         self._decisions.clear()
@@ -164,8 +172,8 @@ class LiveState:
         self._models.clear()
         self._running.clear()
         self._gone = 0
-        self.version += 1
-        self._base = self.version
+        self._base = self._rise()
+        self._decisions.extend((self.version, it) for it in decisions)
         self.is_known = True
         self._take(status)
 
@@ -198,7 +206,7 @@ class LiveState:
             if event.seq > self._usage:
                 self._usage = event.seq
                 self._records.append(NumberedRecord(id=event.seq, record=event.record))
-                self.version += 1
+                self._rise()
             return True
         if event.numbered_as == "events" and event.seq > self._noted:
             self._noted = event.seq  # a status may have been quicker: it has no decisions
@@ -260,19 +268,14 @@ class LiveState:
                 pass
 
     def _put(self, model: ModelStatus) -> None:
-        if self._models.get(model.model) != model:
+        old = self._models.get(model.model)
+        if old != model:
             self._models[model.model] = model
-            self._changed(("model", model.model))
+            self._changed(("model", model.model), is_urgent=old is None or not _goes_on(old, model))
 
     def _note(self, event: AnyEvent) -> None:
-        match event:
-            case StateChanged(reason=None, error=None):
-                pass
-            case StateChanged() | ModelEvicted() | ConfigChanged() | WorkerChanged():
-                self.version += 1
-                self._decisions.append((self.version, event))
-            case _:
-                pass
+        if (decision := decision_in(event)) is not None:
+            self._decisions.append((self._rise(), decision))
 
     def _replace_running(self, worker: str, requests: Iterable[InflightRequest]) -> None:
         old = self._running.pop(worker, {})
@@ -285,8 +288,14 @@ class LiveState:
             if old.get(key) != one:
                 self._changed(("running", key))
 
-    def _changed(self, key: _Key, *, is_gone: bool = False) -> None:
+    def _rise(self, *, is_urgent: bool = True) -> int:
         self.version += 1
+        if is_urgent:
+            self.urgent = self.version
+        return self.version
+
+    def _changed(self, key: _Key, *, is_gone: bool = False, is_urgent: bool = True) -> None:
+        self._rise(is_urgent=is_urgent)
         self._changes.pop(key, None)
         self._changes[key] = _LastChange(self.version, self._seq)
         if is_gone:
@@ -396,6 +405,21 @@ class LiveReader:
         self._version: int | None = None
         self._is_new = True
 
+    @property
+    def has_news(self) -> bool:
+        """Whether there is anything to be told."""
+        return self._is_behind(self._state.version)
+
+    @property
+    def is_urgent(self) -> bool:
+        """Whether there is more than steps of loads."""
+        return self._is_behind(self._state.urgent)
+
+    def _is_behind(self, version: int) -> bool:
+        if not self._state.is_known:
+            return False
+        return self._is_new or self._version is None or self._version < version
+
     def take(self, now: float) -> bytes:
         """Return the message that is due, as one of Server-Sent Events; empty if none is.
 
@@ -426,6 +450,14 @@ class LiveReader:
 
 def _snapshot(status: StatusReply) -> Snapshot:
     return Snapshot(epoch=status.epoch, seq=status.seq, t=status.t, models=(), queue=())
+
+
+def _goes_on(old: ModelStatus, new: ModelStatus) -> bool:
+    """Return whether a model is only a step further in the phase in which it was."""
+    before, after = old.progress, new.progress
+    if before is None or after is None or before.phase != after.phase:
+        return False
+    return replace(old, progress=after) == new
 
 
 def _settled(new: ModelStatus, old: ModelStatus | None) -> ModelStatus:

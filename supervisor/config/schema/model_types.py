@@ -99,6 +99,9 @@ def _proxy(node: Node, place: Place, keep: frozenset[str] = PORT_STAYS) -> str:
     if not is_base_url(found.replace("${PORT}", "1")):
         if "@" in found:  # the user and password of somebody
             raise Wrong(place.problem(node, "this is not a URL such as http://127.0.0.1:9000"))
+        if "?" in found or "#" in found:  # what follows may be a token
+            told = "requests have queries of their own; write a URL, such as http://127.0.0.1:9000"
+            raise Wrong(place.problem(node, told))
         raise place.wrong(node, "a URL, such as http://127.0.0.1:9000")
     return found
 

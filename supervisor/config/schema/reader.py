@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from ...errors import Problem
 from ...text.did_you_mean import did_you_mean
+from ...text.redact import masked_text
 from ..yaml.tree import Node
 from .macros import BrokenMacro, Macro, MacroError, ScalarValue, expand
 
@@ -22,6 +23,7 @@ errors."""
 
 # How much of a value is quoted in a message.
 SHOWN: Final = 60
+_LOOKED_AT: Final = 2000  # of it, for secrets
 
 # Bounds of one reading: mistakes that are kept, names for which similar ones are looked for, and
 # characters in all values, with what macros make of them, as often as anchors repeat them.
@@ -379,7 +381,10 @@ class Key:
 
 
 def describe(node: Node) -> str:
-    """Say what `node` is, as it was written: with the names of its macros, not their values."""
+    """Say what `node` is, as it was written: with the names of its macros, not their values.
+
+    What looks like a secret is hidden: this goes into logs, and to whoever asks how all stands.
+    """
     match node.value:
         case list():
             return "a list"
@@ -390,6 +395,6 @@ def describe(node: Node) -> str:
         case bool():
             return f"the truth value {str(node.value).lower()}"
         case str(text):
-            return f"the text {text[:SHOWN]!r}"
+            return f"the text {masked_text(text[:_LOOKED_AT])[:SHOWN]!r}"
         case _:
             return f"the number {node.text[:SHOWN]}"

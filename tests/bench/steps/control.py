@@ -35,22 +35,28 @@ def round_trips(plan: Plan, target: Target, folder: Path) -> dict[str, float]:
         zmq.Context() as context,
         context.socket(zmq.REQ) as control,
     ):
-        _connect(control, started)
+        connect(control, started)
         times = []
         for _ in range(plan.control_trips):
             began = time.perf_counter()
-            _ask(control, {"cmd": "ping"})
+            ask_supervisor(control, {"cmd": "ping"})
             times.append(time.perf_counter() - began)
     return {"control": median(times) * 1e6}
 
 
-def _connect(control: "zmq.Socket[bytes]", started: Proxy) -> None:
+def connect(control: "zmq.Socket[bytes]", started: Proxy) -> None:
+    """Connect a socket to the control socket of a proxy."""
     control.linger = 0
     control.rcvtimeo = int(1000 * SILENCE_S)
     control.connect(f"ipc://{started.sockets / 'control.sock'}")
 
 
-def _ask(control: "zmq.Socket[bytes]", question: dict[str, object]) -> None:
+def ask_supervisor(control: "zmq.Socket[bytes]", question: dict[str, object]) -> None:
+    """Ask on the control socket; the answer says that it was done.
+
+    Raises:
+        BenchError: It does not.
+    """
     control.send(json.dumps({"v": 1} | question).encode())
     try:
         answer = json.loads(control.recv())

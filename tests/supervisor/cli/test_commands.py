@@ -30,6 +30,7 @@ from arriero.protocol.control import (
     CaptureRequest,
     CapturesRequest,
     ConfigRequest,
+    DecisionsRequest,
     Done,
     ExplainReply,
     ExplainRequest,
@@ -291,7 +292,9 @@ class SmallSupervisor:
                 other = UsageRow(day="2026-11-28", model="b", requests=1, cost_usd=Decimal("0.5"))
                 total = UsageRow(requests=3, output_tokens=80, cost_usd=Decimal("0.5"))
                 return UsageReply(rows=(row, other) if by else (total,), total=total)
-            case RowsRequest() | SpeedsRequest() | HistoryRequest() | ConfigRequest():
+            case RowsRequest() | SpeedsRequest() | HistoryRequest():
+                return None
+            case ConfigRequest() | DecisionsRequest():
                 return None
             case CapturesRequest() | CaptureRequest():
                 return None
@@ -382,6 +385,8 @@ def without_time(lines: Iterable[str]) -> list[str]:
             "gpu0 held until `arriero release`; unloaded a in 0.5 s",
         ),
         ("release gpu0", ReleaseRequest(device="gpu0"), "models may use gpu0 again"),
+        ("pin nick", PinRequest(model="nick"), "nick stays while it is loaded"),
+        ("unpin b", PinRequest(model="b", pinned=False), "b is as the configuration says again"),
         ("workers", WorkersRequest(), "     1    9  serving          2  a"),
         ("scale 4", ScaleRequest(workers=4), "workers from now on: 4"),
         ("profile", ProfilesRequest(), "night    yes     new -> a, old -> off  -"),
@@ -489,6 +494,7 @@ def test_status_shows_models_queue_and_workers(
         ("logs", LogsReply),
         ("hold", HoldReply),
         ("release", HoldReply),
+        ("pin b", Done),
         ("workers", WorkersReply),
         ("scale 4", Done),
         ("profile", ProfilesReply),

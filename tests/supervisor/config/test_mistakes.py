@@ -104,5 +104,19 @@ def test_a_value_of_the_environment_is_not_quoted_however_it_is_written(env: str
     assert "s3cret" not in "".join(problems(ONE + ", env: " + env + "}}"))
 
 
-def test_a_user_and_password_in_a_proxy_are_not_quoted() -> None:
-    assert "s3cret" not in "".join(problems(ONE + ", proxy: 'ftp://me:s3cret@host'}}"))
+@pytest.mark.parametrize(
+    "line",
+    [
+        "proxy: 'ftp://me:s3cret@host'",
+        "proxy: 'http://host/v1?token=s3cret'",
+        "proxy: 'http://host/v1?x=s3cret'",
+        "proxy: 'http://host/v1#s3cret'",
+        "proxy: 'http://host/ Authorization: Bearer s3cret'",
+        "proxy: 'unix:/run/TOKEN=s3cret%s'" % ("x" * 200),
+        "ttl: 'API_KEY=s3cret'",
+        "ttl: 'sk-s3cret-s3cret'",
+    ],
+)
+def test_no_secret_is_quoted(line: str) -> None:
+    (told,) = problems(f"{ONE}, {line}}}}}")
+    assert "s3cret" not in told

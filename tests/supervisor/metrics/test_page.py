@@ -1,7 +1,5 @@
 """All metrics as text, read by the library's parsers."""
 
-import gc
-import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
@@ -25,6 +23,7 @@ from arriero.supervisor.metrics.merge import Merged
 from arriero.supervisor.metrics.page import KnownNow, page
 from arriero.supervisor.metrics.tallies import ModelTally, Tallies
 from tests.records import record
+from tests.worker.growth import assert_linear
 
 ODD = 'or"g\\q{model="x"}\n# HELP x'
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -191,12 +190,13 @@ def test_nothing_but_models_without_samples() -> None:
     assert b"llamaswap_gpu" not in text
 
 
-def test_two_hundred_models_take_milliseconds() -> None:
-    """A fifth of a second would be a hundred times what it takes in processor time."""
-    many = known(*(f"org/model-{number}" for number in range(200)))
-    gc.collect()
-    began = time.thread_time()
-    text = page(many, Merged(), open_metrics=False)
+def test_four_times_the_models_take_four_times_as_long() -> None:
+    there = {
+        count: known(*(f"org/model-{number}" for number in range(count))) for count in (50, 200)
+    }
 
-    assert time.thread_time() - began < 0.2
-    assert text.count(b"\n") > 15_000
+    def written(count: int) -> bytes:
+        return page(there[count], Merged(), open_metrics=False)
+
+    assert_linear(written, 50)
+    assert written(200).count(b"\n") > 15_000

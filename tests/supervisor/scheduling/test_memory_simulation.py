@@ -17,10 +17,11 @@ def test_a_decision_does_not_take_longer_with_ten_times_the_models() -> None:
 
 @pytest.mark.nightly
 @pytest.mark.timeout(1800)
-def test_a_hundred_thousand_requests_are_decided_in_two_milliseconds_each() -> None:
+def test_a_decision_does_not_take_longer_after_a_hundred_thousand() -> None:
     """At a rate that they cannot keep up with: dozens of models are waited for all the time."""
+    few = Simulation(models=200, devices=8).run(10_000, per_s=2.0)
     outcome = Simulation(models=200, devices=8).run(100_000, per_s=2.0)
 
-    assert outcome.percentile_ms(0.99) <= 2.0
+    assert outcome.percentile_ms(0.99) < 3 * few.percentile_ms(0.99)
     assert max(outcome.most_reserved.values()) <= 1.0
     assert outcome.refused == 0

@@ -26,6 +26,7 @@ from arriero.protocol.control import (
     UsageRequest,
 )
 from arriero.protocol.records import (
+    LoadStage,
     RawCapture,
     RecordFilter,
     RequestRecord,
@@ -92,6 +93,8 @@ WHOLE = record(
     error_code="é\x00\n",
     content_type="text/event-stream",
     swap=7,
+    load_ms=100.5,
+    load_stages=(LoadStage(phase="loading", from_ms=0.5, took_ms=100.0),),
 )
 
 

@@ -12,19 +12,19 @@ from msgspec import structs
 
 from arriero.protocol.events import AnyEvent, Heartbeat, RequestEnded
 from arriero.protocol.flood_log import FloodLog
-from arriero.protocol.records import RequestRecord, TraceIds
+from arriero.protocol.records import LoadStage, RequestRecord, TraceIds
 from arriero.supervisor.processes.reaper import Reaper
 from arriero.supervisor.telemetry import exporter_child
 from arriero.supervisor.telemetry.exporter import SpanExporter
 from arriero.supervisor.telemetry.exporter_child import MAX_WAITING, Collector, Outbox
-from arriero.supervisor.telemetry.load_stages import Stage
 from arriero.supervisor.telemetry.report import ExportReport
 from tests.collector import HOSTILE, attributes, open_collector, open_hostile
 from tests.records import record
 from tests.supervisor.config.reading import parse
 
 TRACED = record(t=100.0, swap=1, trace=TraceIds(trace_id="a" * 32, span_id="b" * 16))
-BATCH: list[tuple[RequestRecord, list[Stage]]] = [(TRACED, [])]
+BATCH: list[RequestRecord] = [TRACED]
+LOADING = LoadStage(phase="loading", from_ms=0.0, took_ms=1000.0)
 
 
 def ended(seq: int, *, is_traced: bool = True) -> AnyEvent:
@@ -65,7 +65,7 @@ def test_spans_arrive_as_protobuf(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=test")
     with open_collector() as there:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", there.url)
-        assert Collector(None).send([(TRACED, [Stage("loading", 1.0, 2.0)])]) is None
+        assert Collector(None).send([structs.replace(TRACED, load_stages=(LOADING,))]) is None
 
     (batch,) = there.batches
     assert (batch.fields["x-tenant"], batch.fields["authorization"]) == ("us", "Bearer k")
@@ -99,6 +99,8 @@ def test_whatever_a_request_says_arrives_as_text() -> None:
             cost_usd=Decimal("1e40"),
             t=t,
             duration_ms=1e300,
+            load_ms=1000.0,
+            load_stages=(structs.replace(LOADING, phase="x" * 500),),
         )
         for text in odd
         for t in (0.0, 1e10, -5.0)
@@ -106,7 +108,7 @@ def test_whatever_a_request_says_arrives_as_text() -> None:
     with open_collector() as there:
         collector = Collector(there.url)
         for one in hostile:
-            assert collector.send([(one, [Stage("x" * 500, one.t, one.t + 1)]), *BATCH]) is None
+            assert collector.send([one, *BATCH]) is None
     assert len(there.batches) == len(hostile)
     assert all(len(batch.spans) >= 3 for batch in there.batches)
     texts = [it for span in there.spans for it in (span.name, *attributes(span).values())]

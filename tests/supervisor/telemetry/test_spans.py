@@ -8,8 +8,7 @@ from msgspec import structs
 from opentelemetry.semconv._incubating.attributes import gen_ai_attributes as gen_ai
 from opentelemetry.semconv.attributes import error_attributes, http_attributes, url_attributes
 
-from arriero.protocol.records import RequestRecord, TraceIds
-from arriero.supervisor.telemetry.load_stages import Stage
+from arriero.protocol.records import LoadStage, RequestRecord, TraceIds
 from arriero.supervisor.telemetry.spans import PlannedSpan, spans_of
 from tests.records import record
 
@@ -22,9 +21,9 @@ def traced(**changes: object) -> RequestRecord:
     return structs.replace(found, **changes)
 
 
-def spans(found: RequestRecord, *stages: Stage) -> dict[str, PlannedSpan]:
+def spans(found: RequestRecord) -> dict[str, PlannedSpan]:
     numbers = count(1)
-    made = spans_of(found, stages, lambda: next(numbers))
+    made = spans_of(found, lambda: next(numbers))
     assert len({it.span_id for it in made}) == len(made)
     assert {it.trace_id for it in made} <= {int(IDS.trace_id, 16)}
     return {it.name: it for it in made}
@@ -44,10 +43,16 @@ def test_a_warm_request_has_two_spans() -> None:
 
 def test_waiting_and_loading_are_parts_with_stages() -> None:
     made = spans(
-        traced(queue_ms=1000.0, load_ms=3000.0, duration_ms=5000.0),
-        Stage("draining", 100.0, 101.0),
-        Stage("starting", 101.0, 102.0),
-        Stage("loading", 102.0, 104.0),
+        traced(
+            queue_ms=1000.0,
+            load_ms=3000.0,
+            duration_ms=5000.0,
+            load_stages=(
+                LoadStage(phase="draining", from_ms=0.0, took_ms=1000.0),
+                LoadStage(phase="starting", from_ms=1000.0, took_ms=1000.0),
+                LoadStage(phase="loading", from_ms=2000.0, took_ms=2000.0),
+            ),
+        )
     )
     whole = made["/v1/chat/completions"]
     times = {

@@ -76,6 +76,21 @@ def said(data: bytes) -> tuple[str, dict[str, Any]]:
     return first.removeprefix("id:"), json.loads(second.removeprefix("data:"))
 
 
+def test_decisions_go_back_to_before_the_first_watcher() -> None:
+    before = ConfigChanged(generation=2, epoch="e", seq=4)
+    meanwhile = state_of("a", "stopping", 12, reason="idle")
+    later = state_of("a", "stopped", 13, reason="idle")
+    state = LiveState()
+    state.begin(status(seq=11), 0, (before, meanwhile))
+    reader = LiveReader(state)
+    told = [said(reader.take(0.0))[1]["decisions"]]
+    for event in (meanwhile, later):  # the first of them once more
+        assert state.take(event)
+    told.append(said(reader.take(1.0))[1]["decisions"])
+
+    assert [[one["seq"] for one in some] for some in told] == [[4, 12], [13]]
+
+
 def test_all_comes_first_and_then_what_changes() -> None:
     state = LiveState()
     reader = LiveReader(state)

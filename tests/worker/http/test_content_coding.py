@@ -2,7 +2,6 @@
 
 import gzip
 import sys
-import time
 import zlib
 from collections.abc import Callable
 
@@ -68,17 +67,17 @@ def test_what_is_not_whole_or_something_else_is_refused(name: str) -> None:
 def test_a_bomb_is_refused_in_short_steps(name: str, encode: Callable[[bytes], bytes]) -> None:
     body = encode(bytes(20 * MIB))
     made: list[int] = []
-    longest_s = 0.0
+    taken = 0
     steps = decoded(body, name.encode(), 16 * MIB, made.append)
 
     with pytest.raises(TooLarge, match="decompressed"):  # noqa: PT012
         while True:
-            before = time.thread_time()
             next(steps)
-            longest_s = max(longest_s, time.thread_time() - before)
+            taken += 1
 
     assert sum(made) <= 16 * MIB
-    assert longest_s < 0.05
+    assert len(made) == taken  # one piece a step, and none of more than takes milliseconds
+    assert max(made) <= (8 * MIB if name == "zstd" else 64 * 1024)
 
 
 def test_a_frame_that_wants_much_memory_is_refused() -> None:

@@ -47,8 +47,10 @@ _CLOCK: Final = re.compile(r"([\d:.]+)(?:Z|([ +-])([\d:]+))?", re.ASCII)
 
 _DAY_S: Final = 86400
 
-# Spans of time that are told where nobody says how long they are.
+# Spans of time that are told where nobody says how long they are; and at the most. Source of the
+# latter: `HistoryRequest`.
 _USUAL_SPANS: Final = 48
+_MOST_SPANS: Final = 1000
 _EPOCH: Final = date(1970, 1, 1).toordinal()
 
 
@@ -58,12 +60,14 @@ def activity_request(query: ExportQuery, limit: int, reader: RecordsAsker) -> Ac
 
 
 def history_request(query: HistoryQuery, now: float, reader: RecordsAsker) -> HistoryRequest:
-    """Return what is asked for totals over time."""
+    """Return what is asked for totals over time: none, where the time ends before it begins."""
     until = _moment(query.until)
     until = now if until is None else until
     since = _moment(query.since)
     since = max(0.0, until - _DAY_S) if since is None else since
+    until = max(since, until)
     step = query.step or max(1, math.ceil((until - since) / _USUAL_SPANS))
+    step = max(step, math.ceil((until - since) / _MOST_SPANS))
     where = _records_meant(query, reader)
     return HistoryRequest(since=since, until=until, step_s=step, where=where)
 

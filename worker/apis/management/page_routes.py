@@ -6,7 +6,15 @@ from msgspec import Meta
 
 from arriero.protocol.control import ConfigReply, ExplainReply, ReloadReply
 
-from ...errors import MovedForNow, NotStartedHere, Unauthorized, UnknownModel, UnknownPath
+from ...errors import (
+    MemoryNotCounted,
+    MovedForNow,
+    NotStartedHere,
+    Unauthorized,
+    UnknownDevice,
+    UnknownModel,
+    UnknownPath,
+)
 from ...http.route_declaration import EVENTS, HTML, TEXT, RouteDeclaration
 from .answers import DoneMessage, JsonAnswer
 from .queries import QueryShape
@@ -182,25 +190,27 @@ PIN: Final = RouteDeclaration(
     path="/api/models/pin/{name...}",
     summary="Have a model stay while it is loaded, where memory decides.",
     response=DoneMessage,
-    errors=(UnknownModel, NotStartedHere),
+    errors=(UnknownModel, NotStartedHere, MemoryNotCounted),
 )
 UNPIN: Final = RouteDeclaration(
     path="/api/models/unpin/{name...}",
     summary="Let it be as the configuration says again.",
     response=DoneMessage,
-    errors=(UnknownModel, NotStartedHere),
+    errors=(UnknownModel, NotStartedHere, MemoryNotCounted),
 )
 HOLD: Final = RouteDeclaration(
     path="/api/devices/hold",
     summary="Keep a device free of models; answers at once.",
     request=HoldOrder,
     response=HeldDevices,
+    errors=(UnknownDevice,),
 )
 RELEASE: Final = RouteDeclaration(
     path="/api/devices/release",
     summary="Let models use a device again.",
     request=HoldOrder,
     response=HeldDevices,
+    errors=(UnknownDevice,),
 )
 
 PAGE_ROUTES: Final[tuple[RouteDeclaration, ...]] = (

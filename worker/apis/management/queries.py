@@ -88,6 +88,7 @@ class HistoryQuery(ExportQuery, frozen=True, kw_only=True):
 
     Attributes:
         step: Seconds of each span; without it 48 spans, from `since` (a day ago) to `until` (now).
+            Longer ones, as the answer says, where these would be more than 1,000.
     """
 
     step: Annotated[int, Meta(ge=1, le=366 * 86400)] | None = None

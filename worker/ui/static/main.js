@@ -64,8 +64,10 @@ function start(me) {
     const mine = (number += 1);
     const load = VIEWS[place.view] ?? VIEWS.train;
     const name = VIEWS[place.view] ? place.view : "train";
-    for (const link of document.querySelectorAll("#nav a")) {
-      setAttr(link, "aria-current", link.getAttribute("data-view") === name ? "page" : null);
+    for (const link of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("#nav a"))) {
+      const isHere = link.dataset.view === name;
+      setAttr(link, "aria-current", isHere ? "page" : null);
+      if (isHere) bringIntoSight(link);
     }
     document.title = `${S.titles[name]} · ${S.name}`;
     const loaded = await load?.().catch(() => null);
@@ -102,6 +104,15 @@ function start(me) {
 
   go = route((place) => void open(place));
   store.subscribe(["host"], () => void tellOfUpdate(me));
+}
+
+/**
+ * Rolls the navigation, where it is too wide for the screen, so that a link stands in its middle.
+ * @param {HTMLElement} link
+ */
+function bringIntoSight(link) {
+  const list = link.closest("ul");
+  if (list) list.scrollLeft = link.offsetLeft - list.offsetLeft - (list.clientWidth - link.offsetWidth) / 2;
 }
 
 let told = false;

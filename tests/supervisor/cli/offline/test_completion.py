@@ -57,7 +57,7 @@ def test_a_real_shell_completes_commands(shell: str, tmp_path: Path) -> None:
     if shutil.which(shell) is None:
         pytest.skip(f"there is no {shell} on this machine")
 
-    assert offered(shell, "arriero un", tmp_path) == ["unit", "unload"]
+    assert offered(shell, "arriero un", tmp_path) == ["unit", "unload", "unpin"]
 
 
 def test_bash_offers_names_as_it_has_to_write_them(capsys: pytest.CaptureFixture[str]) -> None:

@@ -81,7 +81,10 @@ export function setAttr(element, name, value) {
  */
 export function setText(element, text) {
   const wanted = String(text);
-  if (element.textContent !== wanted) element.textContent = wanted;
+  const only = element.firstChild;
+  if (wanted && only instanceof Text && !only.nextSibling) {
+    if (only.data !== wanted) only.data = wanted; // costs less than another node
+  } else if (element.textContent !== wanted) element.textContent = wanted;
 }
 
 /**

@@ -110,14 +110,15 @@ export class Feed {
  */
 export async function* readEvents(response, heard = () => {}) {
   if (!response.body) return;
-  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  const reader = response.body.getReader();
+  const decoder = new TextDecoder();
   let rest = "";
   try {
     for (;;) {
       const { done, value } = await reader.read();
       if (done) return;
       heard();
-      rest = (rest + value).replaceAll("\r\n", "\n"); // a half of one waits for the other
+      rest = (rest + decoder.decode(value, { stream: true })).replaceAll("\r\n", "\n"); // a half of one waits for the other
       const blocks = rest.split("\n\n");
       rest = blocks.pop() ?? "";
       for (const block of blocks) {

@@ -127,7 +127,8 @@
  * @property {number} output_tokens
  * @property {number | null} ttft_ms
  *
- * @typedef {Record<string, any> & {request_id: string, t: number, model: string, outcome: string}} RequestRecord
+ * @typedef {Record<string, any> & {request_id: string, t: number, model: string, outcome: string, load_stages?: LoadStage[]}} RequestRecord
+ * @typedef {{phase: string, from_ms: number, took_ms: number}} LoadStage
  * @typedef {{id: number, record: RequestRecord, has_capture: boolean}} NumberedRecord
  * @typedef {Record<string, any> & {type: string, seq: number, t: number}} Decision
  *

@@ -75,7 +75,11 @@ export const TOOLS = {
     body: ({ prompt, size }, model) => ({ model, prompt, size, n: 1, response_format: "b64_json" }),
     show: async (response, { prompt = "" }) => {
       const { data } = await response.json();
-      return data.map((/** @type {any} */ it) => (it.b64_json ? h("img", { src: `data:image/png;base64,${it.b64_json}`, alt: prompt }) : h("a", { href: it.url, rel: "noreferrer" }, it.url)));
+      return data.map((/** @type {any} */ it) => {
+        if (it.b64_json) return h("img", { src: `data:image/png;base64,${it.b64_json}`, alt: prompt });
+        const url = String(it.url ?? "");
+        return /^https?:/i.test(url) ? h("a", { href: url, rel: "noreferrer" }, url) : h("span", {}, url);
+      });
     },
   },
 };

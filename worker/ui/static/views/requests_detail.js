@@ -32,10 +32,11 @@ function waterfall(record) {
       const bar = h("span", { class: "stage-bar", "data-stage": stage.name });
       setVar(bar, "--from", Math.min(stage.from / whole, 1).toFixed(4));
       setVar(bar, "--length", Math.min(stage.length / whole, 1).toFixed(4));
+      const words = stage.isPart ? S.phases : S.activity.stages;
       return h(
         "li",
-        {},
-        h("span", {}, S.activity.stages[stage.name] ?? stage.name),
+        { class: stage.isPart ? "part" : null },
+        h("span", {}, words[stage.name] ?? stage.name),
         h("span", { class: "stage-track" }, bar),
         h("span", { class: "number" }, ms(stage.length)),
       );

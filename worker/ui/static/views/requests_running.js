@@ -109,7 +109,7 @@ class RunningRow {
     if (progress) {
       setAttr(this.bar, "data-unknown", progress.fraction === null);
       setAttr(this.bar, "aria-valuenow", progress.fraction === null ? null : Math.floor(progress.fraction * 100));
-      setVar(this.fill, "--share", progress.fraction ?? 0);
+      setVar(this.fill, "--share", (progress.fraction ?? 0).toFixed(3));
     }
   }
 }

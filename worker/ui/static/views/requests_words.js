@@ -160,21 +160,32 @@ export function tokens(record) {
 }
 
 /**
- * What it took its time for, in the order in which it happened.
+ * What it took its time for, in the order in which it happened; behind each wait what its model did meanwhile.
  * @param {RequestRecord} record
- * @returns {{name: string, from: number, length: number}[]} milliseconds since it came
+ * @returns {{name: string, from: number, length: number, isPart: boolean}[]} milliseconds since it came
  */
 export function stagesOf(record) {
-  /** @type {{name: string, from: number, length: number}[]} */
+  /** @type {{name: string, from: number, length: number, isPart: boolean}[]} */
   const stages = [];
   let at = 0;
   const add = (/** @type {string} */ name, /** @type {number} */ length) => {
-    if (length >= 0.5) stages.push({ name, from: at, length });
+    if (length >= 0.5) stages.push({ name, from: at, length, isPart: false });
     at += Math.max(0, length);
+  };
+  const addParts = (/** @type {number} */ begin) => {
+    for (const { phase, from_ms, took_ms } of record.load_stages ?? []) {
+      const middle = from_ms + took_ms / 2;
+      if (middle < begin || middle >= at) continue;
+      const from = Math.max(from_ms, begin);
+      stages.push({ name: phase, from, length: Math.min(from_ms + took_ms, at) - from, isPart: true });
+    }
   };
   const end = Math.max(record.duration_ms, 0);
   add("queue", Math.min(record.queue_ms, end));
+  addParts(0);
+  const waited = at;
   add("load", Math.min(record.load_ms, end - at));
+  addParts(waited);
   const first = record.ttft_ms === null || record.ttft_ms === undefined ? null : Math.min(record.ttft_ms, end);
   if (first !== null && first >= at) {
     add("prompt", first - at);

@@ -101,7 +101,7 @@ export class ModelRow {
   updateBar(fraction) {
     setAttr(this.bar, "data-unknown", fraction === null);
     setAttr(this.bar, "aria-valuenow", fraction === null ? null : Math.floor(fraction * 100));
-    setVar(this.fill, "--share", fraction ?? 0);
+    setVar(this.fill, "--share", (fraction ?? 0).toFixed(3));
   }
 
   /** @param {import("../lib/types.js").ModelStatus} model */
