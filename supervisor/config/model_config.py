@@ -109,6 +109,7 @@ class LaunchConfig:
         wanted: The key that it wants to be shown.
         socket: The path of `endpoint`, if that is a unix socket.
         host: Where it runs, by that machine's own word; empty: not known, or here.
+        template: What starts `command` on another machine, with that still left out.
     """
 
     command: tuple[str, ...]
@@ -120,6 +121,7 @@ class LaunchConfig:
     wanted: WantedKey = field(default=WantedKey(), repr=False)
     socket: str | None = None
     host: str = ""
+    template: tuple[str, ...] = field(default=(), repr=False)  # may hold keys, too
 
     @property
     def base_url(self) -> str:
@@ -435,8 +437,7 @@ class ModelConfig:
     @property
     def wants_port(self) -> bool:
         """Whether a free port has to be chosen for a start."""
-        start = () if self.templates is None else self.templates.start
-        words = (*self.command, *start, *(value for _, value in self.env))
+        words = (*self.command, *self._start, *(value for _, value in self.env))
         return any(PORT in word for word in words)
 
     def launch(
@@ -481,7 +482,14 @@ class ModelConfig:
             stop_command=tuple(fill(word).replace(START_ID, start_id) for word in self._stop),
             wanted=wanted,
             socket=socket,
+            template=tuple(
+                word.replace(PORT, str(port)).replace(START_ID, start_id) for word in self._start
+            ),
         )
+
+    @property
+    def _start(self) -> tuple[str, ...]:
+        return () if self.templates is None else self.templates.start
 
     @property
     def _stop(self) -> tuple[str, ...]:

@@ -34,6 +34,10 @@ MAX_KNOWN: Final = 128
 _STRANGERS_PER_S: Final = 200
 _AT_ONCE: Final = 50
 
+# Connections that wait to be taken: in a flood a known one waits behind no more than that, which is
+# a third of a second; those that find no room are tried again by their own machine.
+_BACKLOG: Final = 64
+
 # Bytes that are taken at a time.
 _PIECE: Final = 16 * 1024
 
@@ -87,6 +91,7 @@ class RemoteDoor:
     """
 
     def __init__(self, listener: socket.socket, inner: Path, flood: FloodLog) -> None:
+        listener.listen(_BACKLOG)
         self._listener = listener
         self._inner = inner
         self._flood = flood

@@ -12,7 +12,7 @@ from typing import Final
 import trio
 
 from ..config.load import LaunchConfig
-from ..config.schema.launcher_types import HOST, LauncherConfig
+from ..config.schema.launcher_types import HOST
 from ..errors import SpawnError
 from ..llamacpp.load_report import VARIABLE as REPORT_VARIABLE
 from ..processes.kept_process import KeptProcess
@@ -41,24 +41,23 @@ CLEANUP_LIMIT_S: Final = 30.0
 
 
 class CommandLauncher:
-    """Starts models by the commands of one launcher. Implements `Launcher`."""
+    """Starts models by templates. Implements `Launcher`."""
 
-    def __init__(self, templates: LauncherConfig, reaper: Reaper) -> None:
-        self._templates = templates
+    def __init__(self, reaper: Reaper) -> None:
         self._reaper = reaper
 
     def start(self, order: LaunchOrder) -> Launched:
         """See `Launcher.start`."""
         handle = _Handle(order, self._reaper)
         words = guarded(order.launch.command, _GUARDS_SHARE * order.config.unload_timeout_s)
-        argv = filled(self._templates.start, words, order.start_id)
+        argv = filled(order.launch.template, words)
         spec = _spec(order, handle, argv, first_words(_environment(order)))
         return handle.of(start_process(spec, self._reaper))
 
     def adopt(self, order: LaunchOrder, kept: KeptProcess) -> Launched:
         """See `Launcher.adopt`."""
         handle = _Handle(order, self._reaper)
-        spec = _spec(order, handle, self._templates.start, b"")
+        spec = _spec(order, handle, ("model",), b"")
         return handle.of(adopt_process(kept, spec, self._reaper))
 
 

@@ -15,7 +15,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from ..config.schema.launcher_types import COMMAND_LINE, COMMAND_WORDS, START_ID
+from ..config.schema.launcher_types import COMMAND_LINE, COMMAND_WORDS
 from ..errors import SpawnError
 
 # Bytes of the environment: a pipe holds that much before anybody reads.
@@ -58,22 +58,19 @@ def guarded(command: Sequence[str], kill_after_s: float) -> tuple[str, ...]:
     return ("sh", "-c", SCRIPT, str(max(1, round(kill_after_s))), *command)
 
 
-def filled(template: Sequence[str], command: Sequence[str], start_id: str) -> tuple[str, ...]:
+def filled(template: Sequence[str], command: Sequence[str]) -> tuple[str, ...]:
     """Return `template` with a command in it.
 
     Args:
         template: Words; one is ``${COMMAND}``, or holds ``${COMMAND_LINE}``.
         command: Program and arguments.
-        start_id: For ``${START_ID}``.
     """
     words: list[str] = []
     for word in template:
         if word == COMMAND_WORDS:
             words += command
         else:
-            words.append(
-                word.replace(START_ID, start_id).replace(COMMAND_LINE, shlex.join(command))
-            )
+            words.append(word.replace(COMMAND_LINE, shlex.join(command)))
     return tuple(words)
 
 

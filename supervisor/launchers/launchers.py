@@ -21,7 +21,7 @@ class Launchers:
     """
 
     def __init__(self, config: Callable[[], Config], reaper: Reaper, folder: Path) -> None:
-        self._reaper = reaper
+        self._command = CommandLauncher(reaper)
         self._ray = RayLauncher(config, reaper, folder)
         self._local = LocalLauncher(reaper)
 
@@ -29,9 +29,7 @@ class Launchers:
         """Return the launcher of a model, as its configuration says."""
         if config.is_on_ray:
             return self._ray
-        if config.templates is None:
-            return self._local
-        return CommandLauncher(config.templates, self._reaper)
+        return self._local if config.templates is None else self._command
 
     async def run(self) -> None:
         """Run what launchers need besides, until cancelled."""

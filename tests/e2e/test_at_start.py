@@ -1,14 +1,22 @@
 """What a configuration says about the start: models, ports, and what is written."""
 
+import json
+import re
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from trains import DEFAULTS, Train, eventually
+
+from arriero.protocol.remote.curve import new_keys, to_hex
+from arriero.supervisor.host.curve_key_file import read_keys, write_keys
 
 pytestmark = pytest.mark.e2e
 
@@ -53,12 +61,27 @@ def write(train: Train, text: dict[str, object]) -> None:
 
 
 @pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the key of the supervisor, and that of somebody who may command it."""
+    folder = tmp_path_factory.mktemp("keys")
+    for name in ("own", "friend"):
+        write_keys(folder / name, new_keys())
+    return folder
+
+
+@pytest.fixture(scope="module")
 def started(
-    start_shared_train: Callable[..., Train], scripted: Callable[..., str]
+    start_shared_train: Callable[..., Train], scripted: Callable[..., str], keys: Path
 ) -> Iterator[Started]:
     """One start, of which each test looks at something else. Somebody sits on the port of `b`."""
     first = free_ports(16)
+    friend = to_hex(read_keys(keys / "friend").public)
     config = {
+        "control": {
+            "listen": "tcp://127.0.0.1:0",
+            "key": str(keys / "own"),
+            "clients": [friend],
+        },
         "startPort": first,
         "captureBuffer": 7,
         "hooks": {"on_startup": {"preload": ["refuses", "c", "b", "first", "nobody"]}},
@@ -127,6 +150,15 @@ def test_how_much_is_written_follows_the_configuration(started: Started) -> None
     train.ask("unload", model="a")
     eventually(lambda: "model.ended" in train.log.read_text()[at:])
     assert train.ask("status")["config"]["warnings"] == findings - 1
+
+
+def test_another_machine_commands_it_with_a_key(started: Started, keys: Path) -> None:
+    found = re.search(r"supervisor\.control_listens address=(tcp://\S+)", started.log)
+    assert found is not None
+    where = ["--control", found[1], "--control-key", str(keys / "friend")]
+    command = [sys.executable, "-m", "arriero", "ping", "--json", *where]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert json.loads(done.stdout)["pid"] == started.train.process.pid
 
 
 def test_what_check_warns_of_is_in_the_log_and_in_the_status(started: Started) -> None:

@@ -1,21 +1,27 @@
 """Models that a template starts, by a program that does as Slurm's srun."""
 
-import json
 import os
 import signal
 import sys
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 import trio
 
-from arriero.protocol.lease import Grant, Refuse
+from arriero.protocol.lease import Refuse
 from arriero.supervisor.launchers import command
-from arriero.supervisor.scheduling.events import Released, UnloadRequested
 from tests.paths import ROOT
-from tests.supervisor.train import SERVER, Train, open_train
+from tests.supervisor.launchers.elsewhere import (
+    config,
+    is_gone,
+    is_stopped,
+    servers,
+    stamps,
+    turn,
+    unload,
+)
+from tests.supervisor.train import open_train
 
 SRUN = f"{sys.executable} {ROOT / 'tests' / 'fakes' / 'srun.py'}"
 
@@ -29,24 +35,7 @@ def jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def config(folder: Path, *options: str, **launcher: str) -> str:
-    """A model `m` that one launcher starts."""
-    slurm = {
-        "start": f"{SRUN} --job-name=${{START_ID}} --gpus=1 ${{COMMAND}}",
-        "endpoint": "http://127.0.0.1:${PORT}",
-    }
-    model: dict[str, Any] = {
-        "cmd": f"{SERVER} --stamp {folder / 'stamps'} {' '.join(options)}",
-        "launcher": "slurm",
-        "env": ["GREETING=a b"],
-    }
-    return (
-        f"launchers: {json.dumps({'slurm': slurm | launcher})}\nmodels: {json.dumps({'m': model})}"
-    )
-
-
-def stamps(folder: Path) -> list[str]:
-    return [line.split()[0] for line in (folder / "stamps").read_text().splitlines()]
+START = f"{SRUN} --job-name=${{START_ID}} --gpus=1 ${{COMMAND}}"
 
 
 def task_of(jobs: Path) -> psutil.Process:
@@ -59,49 +48,26 @@ def cancelled(jobs: Path) -> list[Path]:
     return list(jobs.glob("*.cancelled"))
 
 
-def server_of(task: psutil.Process) -> psutil.Process:
-    """The server that the guard `task` has started; its watcher is its child, too."""
-    (server,) = (one for one in task.children() if one.cmdline()[0] == sys.executable)
-    return server
-
-
-async def is_gone(process: psutil.Process) -> None:
-    while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:  # noqa: ASYNC110
-        await trio.sleep(0.01)
-
-
-async def turn(train: Train) -> Grant:
-    grant = await train.ask("m")
-    assert isinstance(grant, Grant), grant
-    train.dispatcher.handle(Released("w1", "m", grant.lease))
-    return grant
-
-
-async def unload(train: Train) -> None:
-    train.dispatcher.handle(UnloadRequested("m"))
-    await train.dispatcher.wait_until(lambda engine: engine.state("m") == "stopped")
-
-
 async def test_it_runs_elsewhere_and_a_killed_srun_leaves_nothing(
     tmp_path: Path, jobs: Path
 ) -> None:
-    async with open_train(tmp_path, config(tmp_path)) as train:
+    async with open_train(tmp_path, config(tmp_path, {"start": START})) as train:
         await turn(train)
         task = task_of(jobs)
-        server, srun = server_of(task), task.parent()
+        (server,), srun = servers(tmp_path), task.parent()
         assert srun is not None
         assert server.environ()["GREETING"] == "a b"
         assert os.getsid(task.pid) != os.getsid(0)
         srun.kill()
-        await train.dispatcher.wait_until(lambda engine: engine.state("m") == "stopped")
+        await is_stopped(train)
         for one in (task, server):
             await is_gone(one)
 
 
 async def test_machine_is_told_by_the_guard(tmp_path: Path, jobs: Path) -> None:
-    endpoint = "http://${HOST}.localhost:${PORT}"
+    there = {"start": START, "endpoint": "http://${HOST}.localhost:${PORT}"}
     phases: list[str] = []
-    async with open_train(tmp_path, config(tmp_path, endpoint=endpoint)) as train:
+    async with open_train(tmp_path, config(tmp_path, there)) as train:
         look = train.dispatcher.engine.models
         train.want()
         async with trio.open_nursery() as nursery:
@@ -122,7 +88,7 @@ async def test_stop_command_is_run_and_again_after_an_end_unasked(
     tmp_path: Path, jobs: Path
 ) -> None:
     stop = f"{SRUN} cancel --name=${{START_ID}}"
-    async with open_train(tmp_path, config(tmp_path, stop=stop)) as train:
+    async with open_train(tmp_path, config(tmp_path, {"start": START, "stop": stop})) as train:
         await turn(train)
         task = task_of(jobs)
         await unload(train)
@@ -136,7 +102,7 @@ async def test_stop_command_is_run_and_again_after_an_end_unasked(
         srun = task_of(jobs).parent()
         assert srun is not None
         os.kill(srun.pid, signal.SIGKILL)
-        await train.dispatcher.wait_until(lambda engine: engine.state("m") == "stopped")
+        await is_stopped(train)
         (second,) = cancelled(jobs)
         assert second.stem != first.stem
 
@@ -146,15 +112,17 @@ async def test_stop_command_that_hangs_is_given_up(
     tmp_path: Path, jobs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(command, "CLEANUP_LIMIT_S", 0.1)
-    async with open_train(tmp_path, config(tmp_path, stop="sleep 300")) as train:
+    async with open_train(
+        tmp_path, config(tmp_path, {"start": START, "stop": "sleep 300"})
+    ) as train:
         await turn(train)
-        server_of(task_of(jobs)).kill()
-        await train.dispatcher.wait_until(lambda engine: engine.state("m") == "stopped")
+        servers(tmp_path)[0].kill()
+        await is_stopped(train)
 
 
 @pytest.mark.nightly
 async def test_its_input_ends_it(tmp_path: Path, jobs: Path) -> None:
-    async with open_train(tmp_path, config(tmp_path)) as train:
+    async with open_train(tmp_path, config(tmp_path, {"start": START})) as train:
         await turn(train)
         task = task_of(jobs)
         await unload(train)
@@ -164,7 +132,7 @@ async def test_its_input_ends_it(tmp_path: Path, jobs: Path) -> None:
 
 async def test_failure_is_told_with_what_was_said(tmp_path: Path) -> None:
     start = "sh -c 'echo ssh: connect to host box2 port 22: refused >&2; exit 255' x ${COMMAND}"
-    async with open_train(tmp_path, config(tmp_path, start=start)) as train:
+    async with open_train(tmp_path, config(tmp_path, {"start": start})) as train:
         answer = await train.ask("m")
     assert isinstance(answer, Refuse)
     assert "ssh: connect to host box2 port 22: refused" in answer.error.message

@@ -102,9 +102,8 @@ def test_no_login_shell_changes_the_script() -> None:
 
 def test_templates_are_filled_with_words_or_with_one_line() -> None:
     command = ("sh", "-c", "a b", "it's")
-    template = ("srun", "-J", "x-${START_ID}", "${COMMAND}")
-    assert filled(template, command, "id") == ("srun", "-J", "x-id", *command)
-    (ssh, box, line) = filled(("ssh", "box", "exec ${COMMAND_LINE}"), command, "id")
+    assert filled(("srun", "-N1", "${COMMAND}"), command) == ("srun", "-N1", *command)
+    (ssh, box, line) = filled(("ssh", "box", "exec ${COMMAND_LINE}"), command)
     assert (ssh, box, shlex.split(line)) == ("ssh", "box", ["exec", *command])
 
 
