@@ -93,16 +93,20 @@ class _Handle:
         self._reaper = reaper
         self._host = order.launch.host
         self._is_placed = trio.Event()
-        if self._host or not order.launch.wants_host:
+        if self._host:
             self._is_placed.set()
 
     def of(self, process: StartedProcess) -> Launched:
         """Return what `process` is, seen from the fleet."""
         self._process = process
         self.pid, self.started_at = process.pid, process.started_at
-        return Launched(self, self._place if self._order.launch.wants_host else None)
+        return Launched(self, self._place)
 
     async def _place(self) -> LaunchConfig:
+        """Return when the guard has said where it runs.
+
+        Also where nothing else depends on that: the next supervisor may have to know it.
+        """
         await self._is_placed.wait()
         return self._order.launch.on(self._host)
 

@@ -503,3 +503,49 @@ def test_what_is_in_the_place_of_a_reaper(start: Callable[..., Train], what: str
     serve_again(train)
 
     assert train.chat("a").status_code == 200
+
+
+@pytest.mark.nightly
+def test_a_model_on_another_machine_is_gone_on_with(
+    start: Callable[..., Train], scripted: Scripted, tmp_path: Path
+) -> None:
+    """What is taken over is the program that brought it there, with its name and its machine."""
+    srun = f"env SRUN_JOBS={tmp_path} {sys.executable} {ROOT / 'tests' / 'fakes' / 'srun.py'}"
+    stopped = tmp_path / "stopped"
+    slurm = {
+        "start": f"{srun} --job-name=${{START_ID}} ${{COMMAND}}",
+        "stop": f"sh -c 'echo ${{HOST}} ${{START_ID}} >{stopped}; "
+        f"{srun} cancel --name=${{START_ID}}'",
+        "endpoint": "http://127.0.0.1:${PORT}",
+    }
+    models = {"a": {"cmd": scripted(), "launcher": "slurm"}}
+    train = start(launchers={"slurm": slurm}, models=models, groups={})
+    assert train.chat("a").status_code == 200
+    pid = pid_of(train, "a")
+    (job,) = tmp_path.glob("arriero-*")
+
+    kill(train)
+    serve_again(train)
+
+    assert pid_of(train, "a") == pid
+    assert train.chat("a").status_code == 200
+    train.ask("unload", model="a")
+    assert stopped.read_text() == f"{os.uname().nodename} {job.name}\n"
+    eventually(lambda: not is_alive(int(job.read_text())), what="its end over there")
+
+
+@pytest.mark.nightly
+def test_a_model_on_another_machine_ends_with_all_that_is_here(
+    start: Callable[..., Train], scripted: Scripted, tmp_path: Path
+) -> None:
+    srun = f"env SRUN_JOBS={tmp_path} {sys.executable} {ROOT / 'tests' / 'fakes' / 'srun.py'}"
+    slurm = {
+        "start": f"{srun} --job-name=${{START_ID}} ${{COMMAND}}",
+        "endpoint": "http://127.0.0.1:${PORT}",
+    }
+    models = {"a": {"cmd": scripted(), "launcher": "slurm"}}
+    train = start(launchers={"slurm": slurm}, models=models, groups={}, adopt=False)
+    assert train.chat("a").status_code == 200
+    (job,) = tmp_path.glob("arriero-*")
+    kill(train)
+    eventually(lambda: not is_alive(int(job.read_text())), what="its end over there")
