@@ -463,7 +463,7 @@ class ModelConfig:
         base_url = endpoint if socket is None else _OVER_SOCKET
         command = tuple(fill(word) for word in self.command)
         env = tuple((name, fill(value)) for name, value in self.env)
-        wanted = self._wanted(key, command, dict(env), {} if self.is_on_ray else inherited or {})
+        wanted = self._wanted(key, command, dict(env), {} if self.is_elsewhere else inherited or {})
         if self.is_on_ray and wanted == WantedKey() and server_options(command, dict(env)):
             # Others reach it there, too; llama-server takes a key from its environment.
             env += ((_SERVER_KEY, key),)
