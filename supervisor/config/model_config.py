@@ -132,6 +132,11 @@ class LaunchConfig:
         """Return `stop_command` for the process `pid`."""
         return tuple(word.replace(PID, str(pid)) for word in self.stop_command)
 
+    @property
+    def wants_host(self) -> bool:
+        """Whether where it will answer is known only when its machine is."""
+        return HOST in self.endpoint
+
     def on(self, host: str) -> "LaunchConfig":
         """Return the same start, on the machine `host`."""
         endpoint = self.endpoint.replace(HOST, host)
