@@ -26,6 +26,8 @@ class LaunchOrder(msgspec.Struct, frozen=True, kw_only=True):
         on_waiting: Called with a reason, in words, while there is no machine for it.
         on_loaded: Called with the bytes of its files that it has read, and all of them, if they are
             seen elsewhere only.
+        on_lost: Called with the name of its machine when that cannot be reached any more, and
+            nothing of the start runs there. Its end follows.
     """
 
     config: ModelConfig
@@ -37,6 +39,7 @@ class LaunchOrder(msgspec.Struct, frozen=True, kw_only=True):
     stop_argv: Callable[[int], tuple[str, ...]]
     on_waiting: Callable[[str], None] = lambda why: None
     on_loaded: Callable[[int, int], None] = lambda done, total: None
+    on_lost: Callable[[str], None] = lambda machine: None
 
 
 class Launched(NamedTuple):

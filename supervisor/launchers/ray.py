@@ -11,7 +11,7 @@ from typing import Final, NoReturn
 import trio
 
 from arriero.protocol.flood_log import FloodLog
-from arriero.protocol.remote.launch import Placed, PlacePending, ServerHeld
+from arriero.protocol.remote.launch import MachineLost, Placed, PlacePending, ServerHeld
 
 from ..config.load import Config, LaunchConfig
 from ..errors import SpawnError
@@ -199,5 +199,7 @@ class _Tethered:
                     self._order.on_waiting(why)
                 case ServerHeld(done=done, total=total):
                     self._order.on_loaded(done, total)
+                case MachineLost(node=node):
+                    self._order.on_lost(node if self._where is None else self._where.name)
 
         return await self._process.run(take, term_grace_s=term_grace_s)

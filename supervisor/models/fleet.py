@@ -64,6 +64,7 @@ from ..scheduling.events import (
     Adopted,
     BecameReady,
     FellAsleep,
+    Hung,
     NotReady,
     ProcessEnded,
     Progressed,
@@ -71,6 +72,7 @@ from ..scheduling.events import (
     Spawned,
     WokeUp,
 )
+from ..scheduling.refusals import machine_lost
 from ..slots.keeper import SlotKeeper
 from ..slots.server_slots import SlotServer
 from ..slots.sleep import (
@@ -496,6 +498,7 @@ class _Start:
         self._log: deque[str] = deque(maxlen=TAIL_LINES)
         self._complained = False  # it cannot have its port
         self._is_displaced = False
+        self._has_lost_machine = False
         self.failure = None
 
     @property
@@ -559,6 +562,7 @@ class _Start:
             stop_argv=stop_argv,
             on_waiting=partial(self._tell_phase, "placing"),
             on_loaded=self._take_bytes,
+            on_lost=self._lose_machine,
         )
 
     def begin(
@@ -655,6 +659,8 @@ class _Start:
         """Return how a start with that end is retried; None: it is not."""
         if self.is_ready or self._grace_s is not None or self.tries >= MAX_TRIES:
             return None
+        if self._has_lost_machine:
+            return "another machine"
         return how_to_try_again(
             end,
             displaced=self._is_displaced,
@@ -942,6 +948,15 @@ class _Start:
             model=self.config.model, swap=self.swap, phase=phase, elapsed_s=elapsed_s, detail=why
         )
         self._dispatcher.handle(Progressed(progress))
+
+    def _lose_machine(self, machine: str) -> None:
+        """Have its requests end: nobody closes connections to a machine that is gone."""
+        self._has_lost_machine = True
+        if self.is_ready:
+            model, now = self.config.model, trio.current_time()
+            self.failure = machine_lost(model, machine)
+            well_s = now - (self._ready_at or now)
+            self._dispatcher.handle(Hung(model, self.swap, self.failure, well_s))
 
     def _take_bytes(self, done: int, total: int) -> None:
         """Take the bytes of its files that it has read, as its launcher sees them."""

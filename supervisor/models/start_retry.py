@@ -1,8 +1,9 @@
 """Retries of a start that ended too early: when, and how.
 
-Two ends are no fault of the model: another program has taken its port between the choice of it
-and the moment at which the server binds it (two supervisors with the same ``startPort``, say), and
-llama-server has ended itself because it was asked for its report without holding our pipe.
+Three ends are no fault of the model: another program has taken its port between the choice of it
+and the moment at which the server binds it (two supervisors with the same ``startPort``, say);
+llama-server has ended itself because it was asked for its report without holding our pipe; its
+machine was lost.
 """
 
 import re
@@ -10,7 +11,7 @@ from typing import Final, Literal, TypeAlias
 
 from ..processes.process import Exit
 
-Otherwise: TypeAlias = Literal["another port", "no report"]
+Otherwise: TypeAlias = Literal["another port", "no report", "another machine"]
 
 # Starts of one model, one after the other, until its port is not taken by others.
 MAX_TRIES: Final = 6

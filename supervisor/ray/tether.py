@@ -238,7 +238,8 @@ class Tether:
                 pass
 
     async def _tell_loss(self, where: Placed) -> None:
-        """Tell the bridge that a machine was lost, for it may not know that for long."""
+        """Tell that a machine was lost: the bridge may not know that for long."""
+        self._say(MachineLost(node=where.node))
         if self._bridge is not None:
             with (
                 trio.move_on_after(_LAST_WORD_S),

@@ -11,7 +11,14 @@ from typing import Final, TypeAlias
 import msgspec
 
 from arriero.protocol.read_json import UNREADABLE, JsonReader
-from arriero.protocol.remote.launch import LaunchMessage, Placed, PlacePending, ServerHeld, line_of
+from arriero.protocol.remote.launch import (
+    LaunchMessage,
+    MachineLost,
+    Placed,
+    PlacePending,
+    ServerHeld,
+    line_of,
+)
 
 TETHER_VARIABLE: Final = "ARRIERO_TETHER"
 BRIDGE_VARIABLE: Final = "ARRIERO_BRIDGE"
@@ -62,7 +69,7 @@ class BridgeOrder(msgspec.Struct, frozen=True, kw_only=True):
     namespace: str
 
 
-Word: TypeAlias = Placed | PlacePending | ServerHeld
+Word: TypeAlias = Placed | PlacePending | ServerHeld | MachineLost
 
 _words: Final[msgspec.json.Decoder[Word]] = msgspec.json.Decoder(Word)
 _tether_order: Final = JsonReader(TetherOrder)

@@ -50,6 +50,16 @@ def hung(model: str, limit_s: float) -> ErrorInfo:
     )
 
 
+def machine_lost(model: str, machine: str) -> ErrorInfo:
+    """The machine on which the model runs cannot be reached."""
+    return ErrorInfo(
+        code="model_unavailable",
+        message=f"model {model} went away: its machine {machine} cannot be reached any more; ask "
+        "again, and it is started on another one",
+        transient=True,
+    )
+
+
 def failing(model: str, failures: int, rounds: int) -> ErrorInfo:
     """The model is restarted because it responds with errors only."""
     again = f"; that did not help {rounds} times before" if rounds else ""

@@ -11,7 +11,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -129,6 +130,19 @@ class Cluster:
     def kill(self, name: str) -> None:
         """Kill the raylet of a node, as if it had lost its power. What it has started is alone."""
         self._nodes.pop(name).kill()
+
+    @contextmanager
+    def frozen(self, name: str) -> Generator[None]:
+        """Have all on a node stand still while the block runs."""
+        there = [self._nodes[name], *self.children(name)]
+        for process in there:
+            process.suspend()
+        try:
+            yield
+        finally:
+            for process in there:
+                with suppress(psutil.NoSuchProcess):
+                    process.resume()
 
     def close(self) -> None:
         """End all of it."""

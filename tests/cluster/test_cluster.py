@@ -85,6 +85,30 @@ def runs_on(cluster: Cluster, train: Train, model: str) -> str:
     return cluster.node_of(server_of(cluster, train, model))
 
 
+def beside_each_other(train: Train, cluster: Cluster) -> set[str]:
+    """Have two models run on two nodes, and return these: Ray promises nothing, but tries to."""
+    nodes: set[str] = set()
+    for _ in range(4):
+        assert asked(train, "small").status_code == 200
+        assert asked(train, "tiny").status_code == 200
+        nodes = {runs_on(cluster, train, model) for model in ("tiny", "small")}
+        if len(nodes) == 2:
+            break
+        train.ask("unload", model="tiny")
+    return nodes
+
+
+def memory(cluster: Cluster) -> dict[str, int]:
+    """Return what the processes of a start take, in MiB: of several the largest."""
+    parts = {"ray.tether": 0, "ray.bridge": 0, "ray::NodePlace": 0, "ray.agent": 0, "reaper": 0}
+    for process in cluster.processes():
+        words = " ".join(process.cmdline())
+        for part in parts:
+            if part in words:
+                parts[part] = max(parts[part], process.memory_info().rss // 1024**2)
+    return parts
+
+
 def until(lines: Iterator[str], words: str) -> list[str]:
     """Read lines until one has these words; return them all."""
     read = []
@@ -103,15 +127,15 @@ def test_two_models_run_on_two_nodes(train: Train, cluster: Cluster) -> None:
     assert "small: loading" in told
     assert "small: ready after" in told
     assert told.endswith("data: [DONE]")
-    assert asked(train, "tiny").status_code == 200
-    assert {runs_on(cluster, train, model) for model in ("tiny", "small")} == {"one", "two"}
+    assert beside_each_other(train, cluster) == {"one", "two"}
+    print("figure: MiB of resident memory:", memory(cluster))
     # Nobody uses a server without the key of its start.
     place = train.model("tiny")["endpoint"]
     assert httpx.post(f"{place}/v1/chat/completions", json={"messages": []}).status_code == 401
 
 
 def test_node_is_lost_in_mid_stream(train: Train, cluster: Cluster) -> None:
-    assert asked(train, "small").status_code == 200
+    beside_each_other(train, cluster)
     lines = frames(train, "tiny", max_tokens=100_000, ignore_eos=True)
     until(lines, '"content"')
     server, other = server_of(cluster, train, "tiny"), server_of(cluster, train, "small")
@@ -173,6 +197,26 @@ def test_killed_tether_ends_its_server(train: Train, cluster: Cluster) -> None:
     assert asked(train, "tiny").status_code == 200
     eventually(lambda: not server.is_running(), what="the end of the first server")
     server_of(cluster, train, "tiny")
+
+
+def test_frozen_node_is_left(train: Train, cluster: Cluster) -> None:
+    """As if its network were gone: it is alone, and nobody can tell whether it runs."""
+    assert asked(train, "tiny").status_code == 200
+    server = server_of(cluster, train, "tiny")
+    node = cluster.node_of(server)
+    lines = frames(train, "tiny", max_tokens=100_000, ignore_eos=True)
+    until(lines, '"content"')
+    with cluster.frozen(node):
+        began = time.monotonic()
+        rest = list(lines)
+        ended_s = time.monotonic() - began
+        assert any("cannot be reached any more" in line for line in rest[-3:]), rest[-3:]
+        assert asked(train, "tiny", within_s=AGAIN_S).status_code == 200
+        again_s = time.monotonic() - began
+        print(f"figure: frozen: the stream ended after {ended_s:.1f} s, an answer {again_s:.1f} s")
+        assert runs_on(cluster, train, "tiny") != node
+    eventually(lambda: not alive([server]), what="the end of what nobody holds")
+    assert server_of(cluster, train, "tiny") != server
 
 
 def test_killed_supervisor_takes_its_models_along(train: Train, cluster: Cluster) -> None:
