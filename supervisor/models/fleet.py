@@ -632,7 +632,7 @@ class _Start:
         self._kind = self._kind or kind_of_command(self.config.command)
         pid = self._running.pid
         if place is not None:
-            if not self.is_ready:
+            if not self.is_ready and launch.wants_host:
                 self._tell_phase("placing")
             launch = await place()
             self._running.entrust(self._card(launch))

@@ -24,7 +24,7 @@ from ..yaml.tree import Node
 from .exposure import exposure
 from .findings import Findings
 from .keys import check_keys
-from .models import Disk, check_model, check_remote, fixed_port
+from .models import Disk, check_launcher, check_model, check_remote, fixed_port
 from .names import check_macros, check_peers, check_pins
 
 # How many pairs of models on one port are looked at: nobody reads more messages than that.
@@ -71,6 +71,8 @@ def advise(config: Config, root: Node, disk: Disk) -> Advice:
             "any page of the web may use all models from the browser of whoever looks at it; a "
             "list of origins is safer",
         )
+    for launcher in config.launchers.values():
+        check_launcher(launcher, disk, found)
     _check_ports(config, found)
     _check_routing(config, found)
     check_peers(config, found)

@@ -14,6 +14,7 @@ from ...llamacpp.command import DEFAULT_PORT, ServerOptions, server_options
 from ...text.addresses import unix_path
 from ...text.redact import masked_text
 from ..model_config import MODEL, PORT, ModelConfig
+from ..schema.launcher_types import LauncherConfig
 from .findings import Findings
 
 # What a shell would take for its own, as words of their own. No `<x>`: templates are full of it.
@@ -74,6 +75,15 @@ def check_model(model: ModelConfig, own_keys: Collection[str], disk: Disk, found
     if wanted.file and not disk.is_file(Path(wanted.file)):
         missing = _quoted(wanted.file)
         found.warn(("models", model.model, "cmd"), f"there is no file {missing} of keys")
+
+
+def check_launcher(launcher: LauncherConfig, disk: Disk, found: Findings) -> None:
+    """Note programs of a launcher that are not there."""
+    at = ("launchers", launcher.launcher)
+    for name, words in (("start", launcher.start), ("stop", launcher.stop)):
+        if words and not disk.is_program(words[0], None):
+            told = f"there is no program {_quoted(words[0])}{_no_shell(words[0])}"
+            found.warn((*at, name), f"{told}; install it, or write its whole path")
 
 
 def check_remote(model: ModelConfig, own_keys: Collection[str], found: Findings) -> None:
