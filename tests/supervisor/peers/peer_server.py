@@ -47,7 +47,7 @@ def event(place: str, **message: object) -> bytes:
 
 async def until(holds: Callable[[], object]) -> None:
     """Wait for a fact."""
-    with trio.fail_after(20):
+    with trio.fail_after(30):
         while not holds():  # noqa: ASYNC110  it comes from anywhere
             await trio.sleep(0.002)
 
