@@ -128,7 +128,6 @@ class PeerWatch:
         unix_now: Gives the Unix time.
         own_epoch: Of this supervisor: a feed that has it is our own.
         limits: Its times.
-        told_standing: Called with its id when it has told how its models stand.
     """
 
     def __init__(
@@ -139,7 +138,6 @@ class PeerWatch:
         unix_now: Callable[[], float],
         own_epoch: str,
         limits: WatchLimits = WATCH_LIMITS,
-        told_standing: Callable[[str], None] = lambda peer: None,
     ) -> None:
         self.peer = peer
         self._states = states
@@ -147,7 +145,6 @@ class PeerWatch:
         self._unix_now = unix_now
         self._own_epoch = own_epoch
         self._limits = limits
-        self._told_standing = told_standing
         self._woken = trio.Event()
         self._allowance = ReadAllowance(limits)
         self._flood = FloodLog(log)
@@ -340,7 +337,6 @@ class PeerWatch:
         if (state := self._states.find(self.peer.peer)) is not None:
             state.followed, state.is_followed = self._models.models, True
             state.unfollowed = ""
-            self._told_standing(self.peer.peer)
 
     async def _next_bytes(self, came: ResponseStream, patience: trio.CancelScope) -> bytes:
         patience.deadline = trio.current_time() + self._limits.silence_s

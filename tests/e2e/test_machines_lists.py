@@ -1,4 +1,7 @@
-"""An arriero that watches others, on addresses of this machine: lists, and how models stand."""
+"""An arriero that watches others, on addresses of this machine: lists, and how models stand.
+
+By day test_machines.py has a part of it.
+"""
 
 import socket
 import subprocess
@@ -15,7 +18,7 @@ from trains import Train, eventually
 
 from tests.real.parts import ensure_llama_server, ensure_models
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.nightly]
 
 KEY = "made-on-box2"
 
@@ -105,7 +108,6 @@ def test_a_list_is_theirs_and_is_followed(
     assert "box2     up     closed" in status
 
 
-@pytest.mark.nightly
 def test_a_machine_that_is_away_has_its_list_and_comes_back(
     gateway: Train, box2: Train, start_train: Callable[..., Train], models_of_box2: dict[str, Any]
 ) -> None:
@@ -158,7 +160,6 @@ def llama_server(*options: str) -> Iterator[str]:
             process.terminate()
 
 
-@pytest.mark.nightly
 def test_llama_servers_tell_their_models(start_train: Callable[..., Train], tmp_path: Path) -> None:
     models = ensure_models()
     shelf = tmp_path / "shelf"
