@@ -224,7 +224,9 @@ def _answered(route: RouteDeclaration, api: Api) -> Json:
         kinds += [JSON, EVENTS] if route.response == JSON else [JSON]
     elif api.named_path is not None and route.response == JSON:
         kinds += [EVENTS] if api.named_path.stream_verb.decode() in route.path else []
-    return {kind: {"schema": {} if kind == JSON else _TEXTUAL} for kind in dict.fromkeys(kinds)}
+    # Of a stream of events a schema would be that of one of them.
+    untold = {JSON, EVENTS}
+    return {kind: {"schema": {} if kind in untold else _TEXTUAL} for kind in dict.fromkeys(kinds)}
 
 
 _TEXTUAL: Final[Json] = {"type": "string"}

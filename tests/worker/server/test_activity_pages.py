@@ -157,6 +157,8 @@ async def test_totals_are_told_over_time(ask: Ask) -> None:
     assert isinstance(endless["spans"], list)
     assert [one["requests"] for one in endless["spans"]] == [6]
     assert (reversed_["step_s"], reversed_["spans"]) == (1, [])
+    for odd in ("since=8036-10-08T11:15", "until=1001-01-01", "since=1001-01-01&until=9999-12-31"):
+        assert (await ask("GET", f"/api/history?{odd}&step=1")).status == 200
 
 
 async def test_usage_is_told_by_day_model_and_key(ask: Ask) -> None:

@@ -47,10 +47,11 @@ _CLOCK: Final = re.compile(r"([\d:.]+)(?:Z|([ +-])([\d:]+))?", re.ASCII)
 
 _DAY_S: Final = 86400
 
-# Spans of time that are told where nobody says how long they are; and at the most. Source of the
-# latter: `HistoryRequest`.
+# Spans of time that are told where nobody says how long they are; and at the most. The last
+# moment of which they are told. Source of these: `HistoryRequest`.
 _USUAL_SPANS: Final = 48
 _MOST_SPANS: Final = 1000
+_LAST_MOMENT: Final = 1e11
 _EPOCH: Final = date(1970, 1, 1).toordinal()
 
 
@@ -61,15 +62,18 @@ def activity_request(query: ExportQuery, limit: int, reader: RecordsAsker) -> Ac
 
 def history_request(query: HistoryQuery, now: float, reader: RecordsAsker) -> HistoryRequest:
     """Return what is asked for totals over time: none, where the time ends before it begins."""
-    until = _moment(query.until)
-    until = now if until is None else until
-    since = _moment(query.since)
-    since = max(0.0, until - _DAY_S) if since is None else since
+    until = _told_of(_moment(query.until), now)
+    since = _told_of(_moment(query.since), until - _DAY_S)
     until = max(since, until)
     step = query.step or max(1, math.ceil((until - since) / _USUAL_SPANS))
     step = max(step, math.ceil((until - since) / _MOST_SPANS))
     where = _records_meant(query, reader)
     return HistoryRequest(since=since, until=until, step_s=step, where=where)
+
+
+def _told_of(moment: float | None, usual: float) -> float:
+    """Return `moment`, or `usual` without one, as near as totals are told of it."""
+    return min(max(0.0, usual if moment is None else moment), _LAST_MOMENT)
 
 
 def _records_meant(query: ExportQuery, reader: RecordsAsker) -> RecordFilter:

@@ -87,7 +87,9 @@ export class Api {
  * @param {string} name
  */
 export function inPath(name) {
-  return name.split("/").map(encodeURIComponent).join("/");
+  const parts = name.split("/");
+  const isPath = parts.every((part) => part !== "" && part !== "." && part !== "..");
+  return isPath ? parts.map(encodeURIComponent).join("/") : encodeURIComponent(name); // paths lose empty parts
 }
 
 /**
