@@ -19,6 +19,47 @@ from .place import LocalPlace
 # Seconds for the supervisor's answer: somebody has pressed a key, and waits.
 _ANSWER_S: Final = 0.2
 
+# What each command does, for shells that show it: to import all of them takes five times as long as
+# the rest of an answer. The first words of their docstrings, which a test holds against these.
+SUMMARIES: Final = {
+    "activity": "Show what became of the last requests: tokens, times, cost.",
+    "ask": "Ask MODEL, and write its answer.",
+    "cancel": "End the running request ID, whoever's it is.",
+    "chat": "Talk with MODEL.",
+    "check": "Tell what a configuration says, and what is wrong with it.",
+    "completion": (
+        "Print what SHELL (default: yours) reads to complete commands, options and models."
+    ),
+    "events": "Show the present state as events, then what happens.",
+    "example": "Print a configuration that shows every key, to take from what is needed.",
+    "explain": "Show what a request for MODEL would meet, without doing it.",
+    "hold": "Keep DEVICE (ram, gpu0, ...), or all, free of models.",
+    "import": "Make a configuration from that of another program; it is written to stdout.",
+    "init": "Look for models (GGUF files), and write a configuration for them.",
+    "key": "Make keys for clients, and tell what they are good for.",
+    "keygen": "Write a new secret key to FILE, and show its public key.",
+    "logs": "Show what the process of MODEL, or of all models, wrote.",
+    "man": "Print the page of a COMMAND for man(1), or of arriero itself.",
+    "pin": "Have MODEL stay while it is loaded.",
+    "ping": "Ask whether the supervisor is there.",
+    "profile": "Choose the profile NAME, or show all profiles.",
+    "release": "Let models use DEVICE, or all, again.",
+    "reload": "Read the configuration again, and put in force what changed.",
+    "restart": "Replace the supervisor, by another version too; models and running requests go on.",
+    "scale": "Run N workers (1 to 64) from now on.",
+    "schema": "Print the JSON schema of the configuration, for editors.",
+    "serve": "Run the supervisor and its workers until SIGTERM or Ctrl-C.",
+    "shutdown": "End the supervisor in good order, with all models and workers.",
+    "status": "Show the models, who waits for them, other machines, and the workers.",
+    "swap": "Make MODEL ready, and show how far it is.",
+    "top": "Watch models, memory, requests and logs, and load, unload and cancel by keys.",
+    "unit": "Print a file for systemd, with the path of this installation.",
+    "unload": "Stop MODEL, or all models.",
+    "unpin": "Let MODEL be as the configuration says again.",
+    "usage": "Show tokens and cost by day, model and key, for as long as three years.",
+    "workers": "Show the worker processes.",
+}
+
 
 class BashCompletion(BashComplete):
     """Asks with the line up to the cursor: bash's own words end at colons, which names have."""

@@ -86,7 +86,13 @@ class _Program(click.Group):
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
         """Return what begins so; click would import all commands for their help."""
-        names = [CompletionItem(name) for name in COMMANDS if name.startswith(incomplete)]
+        from .completing import SUMMARIES
+
+        names = [
+            CompletionItem(name, help=SUMMARIES[name])
+            for name in COMMANDS
+            if name.startswith(incomplete)
+        ]
         return [*names, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def invoke(self, ctx: click.Context) -> object:

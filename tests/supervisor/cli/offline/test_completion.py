@@ -6,9 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
-from arriero.supervisor.cli.main import main
+from arriero.supervisor.cli.completing import SUMMARIES
+from arriero.supervisor.cli.main import COMMANDS, arriero, main
 
 BIN = Path(sys.executable).parent
 
@@ -26,6 +28,7 @@ eval "$(arriero completion zsh)"
 words=(${(z)1}) CURRENT=${#words}
 [[ $1 == *' ' ]] && { words+=(''); CURRENT=${#words} }
 compadd() { while [[ $1 == -* ]]; do [[ $1 == -V ]] && shift; shift; done; print -l -- ${(P)1} }
+_describe() { print -l -- ${${(P)3}%%:*} }
 _path_files() { print compopt }
 _arriero_completion
 """
@@ -58,6 +61,29 @@ def test_a_real_shell_completes_commands(shell: str, tmp_path: Path) -> None:
         pytest.skip(f"there is no {shell} on this machine")
 
     assert offered(shell, "arriero un", tmp_path) == ["unit", "unload", "unpin"]
+
+
+def test_what_is_shown_of_a_command_is_its_help() -> None:
+    context = click.Context(arriero)
+    found = {name: arriero.get_command(context, name) for name in COMMANDS}
+    assert {
+        name: command.get_short_help_str(200) for name, command in found.items() if command
+    } == SUMMARIES
+
+
+@pytest.mark.nightly
+def test_fish_shows_what_a_command_does(tmp_path: Path) -> None:
+    if shutil.which("fish") is None:
+        pytest.skip("there is no fish on this machine")
+    whole = FISH.replace(r" | string split -f1 \t", "")
+
+    done = subprocess.run(
+        ["fish", "--no-config", "-c", whole, "arriero pi"],
+        env={"PATH": f"{BIN}:{os.environ['PATH']}", "HOME": str(tmp_path), "TERM": "dumb"},
+        cwd=tmp_path, capture_output=True, text=True, timeout=50,
+    )  # fmt: skip
+
+    assert done.stdout.splitlines()[0] == f"pin\t{SUMMARIES['pin']}"
 
 
 def test_bash_offers_names_as_it_has_to_write_them(capsys: pytest.CaptureFixture[str]) -> None:
