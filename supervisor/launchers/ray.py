@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -165,8 +166,8 @@ class _Tethered:
     async def _place(self) -> LaunchConfig:
         await self._is_placed.wait()
         assert self._where is not None
-        host = self._where.host
-        return self._order.launch.on(f"[{host}]" if ":" in host else host)
+        host, name = self._where.host, self._where.name
+        return replace(self._order.launch.on(f"[{host}]" if ":" in host else host), host=name)
 
     def entrust(self, card: bytes) -> None:
         """See `RunningProcess.entrust`."""

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from arriero.protocol.events import LogLine
 from arriero.protocol.flood_log import FloodLog
-from arriero.protocol.values import ErrorInfo, Phase, Progress
+from arriero.protocol.values import LOCAL, ErrorInfo, Phase, Progress
 from arriero.protocol.worker_config import SeenFacts
 
 from ..config.diff import launch_identity
@@ -225,6 +225,7 @@ class Fleet:
                     serves=card.serves,
                     age_s=kept.age_s,
                     went=card.went,
+                    host=card.host or LOCAL,
                 )
             )
             self._nursery.start_soon(self._run, start, begun)
@@ -637,7 +638,9 @@ class _Start:
             launch = await place()
             self._running.entrust(self._card(launch))
         if not self.is_ready:  # else it was taken over
-            self._dispatcher.handle(Spawned(self.config.model, self.swap, pid, launch.endpoint))
+            host = launch.host or LOCAL
+            spawned = Spawned(self.config.model, self.swap, pid, launch.endpoint, host)
+            self._dispatcher.handle(spawned)
             await self._get_ready(launch, pid)
         if self.is_ready:
             kind = self._kind or "unknown"

@@ -565,10 +565,11 @@ class Engine:
                     self._busy_at = now
                     held.in_flight[owner] = in_flight
                     self._touch_room(held)
-            case Spawned(model, swap, pid, endpoint):
+            case Spawned(model, swap, pid, endpoint, host):
                 entry = self._entries[model]
                 if entry.swap == swap and entry.state in {"starting", "stopping"}:
                     entry.pid, entry.endpoint, entry.not_ready = pid, endpoint, ""
+                    entry.host = host
                     entry.is_there(now)
             case NotReady(model, swap, why):
                 entry = self._entries[model]
@@ -690,6 +691,7 @@ class Engine:
             return
         entry.swap, entry.swap_since, entry.launch = found.swap, now, found.launch
         entry.pid, entry.endpoint, entry.kind = found.pid, found.endpoint, found.kind
+        entry.host = found.host
         entry.leases = dict.fromkeys(found.owners, UNTOLD) | dict.fromkeys(found.mute, MUTE)
         self._numbers = max(self._numbers, found.swap)
         if self._room is not None:

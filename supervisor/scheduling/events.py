@@ -16,7 +16,7 @@ import msgspec
 from arriero.protocol.events import AnyEvent
 from arriero.protocol.lease import HeldLease
 from arriero.protocol.records import UpstreamKind
-from arriero.protocol.values import ErrorInfo, Progress
+from arriero.protocol.values import LOCAL, ErrorInfo, Progress
 
 from ..memory.devices import DeviceReading
 from ..memory.sizes import Amounts, ModelSize
@@ -149,7 +149,7 @@ class KeptAlive(msgspec.Struct, frozen=True):
 
 
 class Spawned(msgspec.Struct, frozen=True):
-    """The process of a start exists.
+    """The process of a start exists, on `host`.
 
     It may replace an earlier one, in the same start.
     """
@@ -158,6 +158,7 @@ class Spawned(msgspec.Struct, frozen=True):
     swap: int
     pid: int
     endpoint: str
+    host: str = LOCAL
 
 
 class Progressed(msgspec.Struct, frozen=True):
@@ -195,6 +196,7 @@ class Adopted(msgspec.Struct, frozen=True, kw_only=True):
         serves: It is ready; else it starts.
         age_s: For how long it has run.
         went: Models that were stopped for it.
+        host: Where it runs.
     """
 
     model: str
@@ -209,6 +211,7 @@ class Adopted(msgspec.Struct, frozen=True, kw_only=True):
     serves: bool = True
     age_s: float = 0.0
     went: tuple[str, ...] = ()
+    host: str = LOCAL
 
 
 class LeasesHeld(msgspec.Struct, frozen=True):

@@ -7,7 +7,7 @@ import msgspec
 
 from arriero.protocol.events import EndReason
 from arriero.protocol.records import UpstreamKind
-from arriero.protocol.values import ErrorInfo, ModelStatus, Phase, Progress, State
+from arriero.protocol.values import LOCAL, ErrorInfo, ModelStatus, Phase, Progress, State
 
 from ..memory.sizes import ModelSize
 from .backoff import Backoff
@@ -93,6 +93,7 @@ class ModelState(msgspec.Struct):
         is_pinned: It was ordered to stay while it is loaded.
         is_placing: While starting: it has no machine yet, which has no limit but its waiters'.
         placed_at: While starting: when it had one.
+        host: Where its process is.
     """
 
     spec: Spec
@@ -142,6 +143,7 @@ class ModelState(msgspec.Struct):
     is_pinned: bool = False
     is_placing: bool = False
     placed_at: float | None = None
+    host: str = LOCAL
 
     def __post_init__(self) -> None:
         self.size, self.start_s = self.spec.size, self.spec.start_s
@@ -240,6 +242,7 @@ class ModelState(msgspec.Struct):
         self.keep_s = math.inf
         self.pid = self.endpoint = self.up_at = self.progress = self.launch = None
         self.cut_at = self.sleep_seen_by = None
+        self.host = LOCAL
         self.still_s = 0.0
         self.unloading = self.killed = self.goes_to_sleep = self.wakes = False
         self.remark = self.not_ready = ""
@@ -348,6 +351,7 @@ class ModelState(msgspec.Struct):
             swap=self.swap,
             pid=self.pid,
             endpoint=self.endpoint,
+            host=self.host,
             in_flight=sum(self.in_flight.values()),
             progress=self.progress,
             error=self.error,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Generator, Iterator
 from typing import Any
@@ -129,6 +130,7 @@ def test_two_models_run_on_two_nodes(train: Train, cluster: Cluster) -> None:
     assert told.endswith("data: [DONE]")
     assert beside_each_other(train, cluster) == {"one", "two"}
     print("figure: MiB of resident memory:", memory(cluster))
+    assert train.model("tiny")["host"] == os.uname().nodename
     # Nobody uses a server without the key of its start.
     place = train.model("tiny")["endpoint"]
     assert httpx.post(f"{place}/v1/chat/completions", json={"messages": []}).status_code == 401

@@ -274,10 +274,13 @@ def test_a_start_without_a_machine_has_no_limit(engine: Engine) -> None:
     assert engine.next_deadline(1) == math.inf
     assert acts(engine.handle(TimePassed(), 3600)) == []
 
-    engine.handle(Spawned("a", 1, 100, "http://elsewhere"), 3600)
+    engine.handle(Spawned("a", 1, 100, "http://elsewhere", "elsewhere"), 3600)
+    assert engine.models(3600, 0)[0].host == "elsewhere"
     assert engine.next_deadline(3600) == 3720
     stop, _ = acts(engine.handle(TimePassed(), 3720))
     assert stop == Terminate("a", 1, 10.0)
+    engine.handle(ProcessEnded("a", 1, CRASHED), 3721)
+    assert engine.models(3721, 0)[0].host == "local"
 
 
 def test_an_idle_model_is_unloaded_after_its_ttl(engine: Engine) -> None:
