@@ -1,4 +1,4 @@
-"""One GET or POST over HTTP/1.1 with h11: TCP, TLS or a unix socket.
+"""One GET or POST over HTTP/1.1 with h11: TCP, TLS or a unix socket. Read whole, or as it comes.
 
 Every failure is a `GetFailed` with a one-line reason that is fit for the log: it never quotes the
 URL or a header, which may hold a key. Deadlines are the caller's (`trio.fail_after`): only the

@@ -6,9 +6,11 @@
 3. half-open: the pause is over. One request may try; what becomes of it closes or opens it.
 
 A question by ourselves that is answered ends the pause: it closes what could not be reached, but
-says nothing of why requests failed.
+says nothing of why requests failed. If these go on to fail the next pause is a longer one: only a
+request that is answered, or some time without failures, begins anew.
 """
 
+import math
 from typing import Final, Literal, TypeAlias
 
 import msgspec
@@ -62,6 +64,7 @@ class Circuit:
         self._is_lost = False  # it could not be reached
         self._errors = 0  # in a row
         self._pauses = 0  # in a row
+        self._closed_at = -math.inf  # by a question
         self._trial_until = 0.0
 
     def phase(self, now: float) -> CircuitPhase:
@@ -95,7 +98,10 @@ class Circuit:
         is_lost = failure == "unreachable"
         if not self._is_open and not is_lost and self._errors < self._limits.errors:
             return
-        self.opened += not self._is_open
+        if not self._is_open:
+            self.opened += 1
+            if now - self._closed_at > self._limits.longest_s:
+                self._pauses = 0
         self._is_open = True
         self._is_lost = is_lost
         pause_s = self._limits.first_s * 2.0 ** min(self._pauses, _MOST_DOUBLED)
@@ -108,16 +114,18 @@ class Circuit:
         if self._is_open and now < self.until:
             return  # it was on its way when the circuit opened
         self._close()
+        self._pauses = 0
 
     def answered(self, now: float) -> None:
         """Note that a question by ourselves was answered."""
         if self._is_open and self._is_lost:
             self._close()
+            self._closed_at = now
         elif self._is_open:
             self.until = min(self.until, now)
 
     def _close(self) -> None:
         self._is_open = self._is_lost = False
-        self._errors = self._pauses = 0
+        self._errors = 0
         self._trial_until = 0.0
         self.why = ""

@@ -1,5 +1,6 @@
 """Watches all peers with lists of their own, and keeps these lists on disk."""
 
+import logging
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -7,11 +8,15 @@ from typing import Final
 
 import trio
 
+from arriero.protocol.flood_log import FloodLog
+
 from ..config.names import PeerConfig
 from .circuit import Failure
 from .kept_lists import load_lists, save_lists
 from .state import PeerStates
 from .watch import WATCH_LIMITS, PeerWatch, WatchLimits
+
+log = logging.getLogger(__name__)
 
 # Seconds between two times that workers are told of other models: they follow a list that changes
 # all the time no faster.
@@ -57,6 +62,7 @@ class PeerKeeper:
         self._peers: dict[str, PeerConfig] = {}
         self._watches: dict[str, PeerWatch] = {}
         self._scopes: dict[str, trio.CancelScope] = {}
+        self._flood = FloodLog(log)
         self._is_other = trio.Event()
         self._has_followed = trio.Event()
 
@@ -119,7 +125,10 @@ class PeerKeeper:
                     await self._is_other.wait()
                 if not waiting.cancelled_caught:
                     self._is_other = trio.Event()
-                    self._tell()
+                    try:
+                        self._tell()
+                    except Exception as exc:  # noqa: BLE001  names of strangers end nothing
+                        self._flood.exception("peers.bug", exc=exc)
                 if self._urls():
                     await trio.to_thread.run_sync(
                         save_lists, self._file, self.states.kept(), self._urls()

@@ -66,7 +66,7 @@ def _shown(problems: Sequence[Problem]) -> tuple[str, ...]:
 
 
 class ActiveConfig(msgspec.Struct):
-    """The configuration in force. Changed by `Reloader` and `ProfileSwitch` only.
+    """The configuration in force. Changed by `Reloader` and `ProfileSwitch` only, but for `told`.
 
     Attributes:
         told: What watched peers say that they have, by peer.

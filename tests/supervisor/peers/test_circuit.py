@@ -80,6 +80,21 @@ def test_pauses_double_up_to_a_limit_and_are_spread() -> None:
     assert circuit.until - now == 1.0
 
 
+def test_pauses_go_on_if_only_questions_are_answered() -> None:
+    circuit = Circuit(LIMITS)
+    pauses, now = [], 0.0
+    for _ in range(4):
+        circuit.failed("unreachable", "it hung up", now, 0.0)
+        pauses.append(circuit.until - now)
+        now = circuit.until
+        circuit.answered(now)
+        assert circuit.phase(now) == "closed"
+    circuit.failed("unreachable", "refused", now + LIMITS.longest_s + 1, 0.0)
+
+    assert pauses == [1.0, 2.0, 4.0, 4.0]
+    assert circuit.until == now + LIMITS.longest_s + 2
+
+
 def test_a_trial_of_which_nothing_is_told_ends() -> None:
     circuit = Circuit(LIMITS)
     circuit.failed("unreachable", "refused", 0.0, 0.0)

@@ -110,6 +110,36 @@ async def test_what_is_no_list_is_told_and_the_last_one_stays(
             assert "authorization: Bearer k\r\n" in head.lower().replace("bearer", "Bearer")
 
 
+@pytest.mark.parametrize(
+    ("base", "path"),
+    [
+        ("", "/v1/models"),
+        ("/v1", "/v1/models"),
+        ("/v1/", "/v1/models"),
+        ("/behind/nginx", "/behind/nginx/v1/models"),
+        ("/api/v2?key=x", "/api/v2/models"),
+    ],
+)
+async def test_where_the_list_is(base: str, path: str) -> None:
+    async with peer_server() as server, watched(server.url + base) as box:
+        await box.until(lambda: box.status.link == "up")
+    assert server.heads[0].startswith(f"GET {path} HTTP/1.1\r\n".encode())
+
+
+async def test_a_peer_may_be_a_unix_socket(tmp_path: Path) -> None:
+    path = tmp_path / "peer.sock"
+    server = PeerServer()
+    server.lists = [listing("a")]
+    sock = trio.socket.socket(trio.socket.AF_UNIX)
+    await sock.bind(str(path))
+    sock.listen()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.serve_listeners, server.serve, [trio.SocketListener(sock)])
+        async with watched(f"unix:{path}") as box:
+            await box.until(lambda: box.models == ("a",))
+        nursery.cancel_scope.cancel()
+
+
 # --- the feed ------------------------------------------------------------------------------------
 
 OURS = listing("a", "b", owner="arriero")
