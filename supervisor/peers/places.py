@@ -151,15 +151,16 @@ class Places:
                 eta_s=here.eta_s,
                 start_s=here.start_s,
             )
-            return _candidate_of(target, LOCAL, told, ours, usable=True)
+            return _candidate_of(target, LOCAL, told, ours, here.loads_s, usable=True)
         known = self._names().resolve(target)
         if known is None:
             return None
         peer, model = known
         state = self._peers.find(peer.peer)
         there = NOTHING_TOLD if state is None else state.model(model)
+        loads_s = 0.0 if state is None else state.loads_s
         usable = state is None or state.is_usable(model, self._now())
-        return _candidate_of(target, peer.peer, there, ours, usable=usable)
+        return _candidate_of(target, peer.peer, there, ours, loads_s, usable=usable)
 
     def _why_not(self, one: Candidate) -> str:
         """Return why a place is not asked, in words; empty if it is."""
@@ -172,7 +173,7 @@ class Places:
 
 
 def _candidate_of(
-    target: str, host: str, there: ThereModel, ours: int, *, usable: bool
+    target: str, host: str, there: ThereModel, ours: int, loads_s: float, *, usable: bool
 ) -> Candidate:
     there = msgspec.structs.replace(there, running=max(there.running, ours))
     return Candidate(
@@ -182,6 +183,6 @@ def _candidate_of(
         running=there.running,
         waiting=there.waiting,
         slots=there.slots,
-        wait_s=expected_wait_s(there),
+        wait_s=expected_wait_s(there, loads_s),
         usable=usable,
     )

@@ -31,6 +31,8 @@ _START_S: Final = 30.0
 _WAKE_S: Final = 3.0
 _TURN_S: Final = 5.0
 
+_NOT_LOADED: Final = frozenset({"stopped", "draining", "stopping"})
+
 # Slots of a model whose machine does not tell.
 _SLOTS: Final = 4
 
@@ -61,6 +63,7 @@ class PeerState:
         failures: Requests that it has not answered.
         circuit: Whether it is asked.
         why: Why it does not answer, or has no list; empty if all is well.
+        loads_s: Seconds that all loads there take that are under way or waited for.
         unfollowed: Why how its models stand cannot be followed; empty if it is, or was not tried.
     """
 
@@ -77,6 +80,7 @@ class PeerState:
         self.of_models: dict[str, Circuit] = {}  # of those that have failed
         self.listed: Mapping[str, ThereModel] = {}
         self.followed: Mapping[str, ThereModel] = {}
+        self.loads_s = 0.0
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -115,6 +119,12 @@ class PeerState:
         """Forget how its models stand."""
         self.listed = self.followed = {}
         self.is_followed = False
+        self.loads_s = 0.0
+
+    def follow(self, models: Mapping[str, ThereModel]) -> None:
+        """Take over how its models stand, as it tells."""
+        self.followed, self.is_followed, self.unfollowed = models, True, ""
+        self.loads_s = sum([load_s(there) for there in models.values()])
 
     def status(self, now: float, unix_now: float) -> PeerStatus:
         """Return the public state."""
@@ -304,8 +314,21 @@ class PeerStates:
                 own.sent(now)
 
 
-def expected_wait_s(there: ThereModel) -> float:
-    """Return the seconds until a new request would begin on a model."""
+def load_s(there: ThereModel) -> float:
+    """Return the seconds that a load takes that is under way or waited for; 0 without one."""
+    if there.state == "starting" or (there.waiting and there.state in _NOT_LOADED):
+        return (there.start_s or 0.0) if there.eta_s is None else there.eta_s
+    return 0.0
+
+
+def expected_wait_s(there: ThereModel, loads_s: float = 0.0) -> float:
+    """Return the seconds until a new request would begin on a model.
+
+    Args:
+        there: How it stands.
+        loads_s: What all loads of that machine take: one that is yet to begin has to wait for them,
+            since they share its disk, and its memory may be what they were given.
+    """
     slots = there.slots or _SLOTS
     queued_s = max(0, there.running + there.waiting + 1 - slots) / slots * _TURN_S
     start_s = _START_S if there.start_s is None else there.start_s
@@ -318,7 +341,7 @@ def expected_wait_s(there: ThereModel) -> float:
         case "asleep":
             return queued_s + min(start_s, _WAKE_S)
         case _:  # it is not there, or is about to go
-            return queued_s + start_s
+            return queued_s + start_s + max(0.0, loads_s - load_s(there))
 
 
 def _is_same(old: PeerConfig, new: PeerConfig) -> bool:

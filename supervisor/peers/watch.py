@@ -335,8 +335,7 @@ class PeerWatch:
 
     def _publish(self) -> None:
         if (state := self._states.find(self.peer.peer)) is not None:
-            state.followed, state.is_followed = self._models.models, True
-            state.unfollowed = ""
+            state.follow(self._models.models)
 
     async def _next_bytes(self, came: ResponseStream, patience: trio.CancelScope) -> bytes:
         patience.deadline = trio.current_time() + self._limits.silence_s

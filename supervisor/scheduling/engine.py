@@ -212,6 +212,7 @@ class ModelDemand(NamedTuple):
         fraction: Share of its start that is done; None if it is not starting, or not known.
         eta_s: Seconds until it is ready, likewise.
         start_s: How long its starts took; None if that is not known.
+        loads_s: Seconds that all loads here take that are under way or waited for.
     """
 
     state: State
@@ -221,6 +222,7 @@ class ModelDemand(NamedTuple):
     fraction: float | None
     eta_s: float | None
     start_s: float | None
+    loads_s: float = 0.0
 
 
 class Engine:
@@ -388,7 +390,20 @@ class Engine:
             fraction=None if progress is None else progress.fraction,
             eta_s=None if progress is None else progress.eta_s,
             start_s=entry.start_s,
+            loads_s=self._loads_s(),
         )
+
+    def _loads_s(self) -> float:
+        """Return the seconds that loads take that are under way or waited for, as far as known."""
+        wanted = {name for name, entry in self._live.items() if entry.state == "starting"}
+        left_s = 0.0
+        for name in wanted.union(self._queue.models()):
+            entry = self._entries.get(name)
+            if entry is not None and entry.state not in {"ready", "asleep"}:
+                progress = entry.progress
+                eta_s = None if progress is None else progress.eta_s
+                left_s += (entry.start_s or 0.0) if eta_s is None else eta_s
+        return left_s
 
     def where_ready(self, model: str) -> tuple[str, UpstreamKind]:
         """Return where `model` answers, and what; empty unless it is ready."""

@@ -14,7 +14,7 @@ import msgspec
 
 from arriero.supervisor.peers.choice import Candidate, Ranking, choose
 from arriero.supervisor.peers.circuit import Circuit
-from arriero.supervisor.peers.state import expected_wait_s
+from arriero.supervisor.peers.state import expected_wait_s, load_s
 from arriero.supervisor.peers.told import ThereModel
 
 from .hosts import Host
@@ -101,6 +101,7 @@ class Fronts:
         self._policy = POLICIES[plan.policy]
         self._near: dict[int, _Near] = {}
         self._told: list[set[int]] = [set() for _ in hosts]  # models that each has told of
+        self._loads_s = [0.0] * len(hosts)
         self._silent: set[int] = set()
         # By front and host: requests for each model more than it has told of; and whether it is
         # asked.
@@ -113,11 +114,15 @@ class Fronts:
         self._silent.discard(number)
         now = set(host.copies)
         self._leave(number, self._told[number] - now)
+        loads_s = 0.0
         for model, copy in host.copies.items():
             near = self._near.get(model)
             if near is None:
                 near = self._near[model] = _Near()
-            near.put(number, host.tell(copy))
+            told = host.tell(copy)
+            near.put(number, told)
+            loads_s += load_s(told)
+        self._loads_s[number] = loads_s
         self._told[number] = now
         for sent in self._sent:
             if sent[number]:
@@ -207,6 +212,6 @@ class Fronts:
             running=told.running,
             waiting=told.waiting,
             slots=told.slots,
-            wait_s=expected_wait_s(told),
+            wait_s=expected_wait_s(told, self._loads_s[number]),
             usable=usable,
         )

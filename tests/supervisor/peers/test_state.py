@@ -167,3 +167,23 @@ def test_a_broken_file_is_no_file(tmp_path: Path, text: str) -> None:
 )
 def test_how_long_a_new_request_would_wait(there: ThereModel, wait_s: float) -> None:
     assert expected_wait_s(there) == wait_s
+
+
+def test_a_load_waits_for_the_others_of_its_machine() -> None:
+    """Those that have told so: they share a disk, and the memory that they were given."""
+    known = states(peer())
+    box2 = known.find("box2")
+    assert box2 is not None
+    box2.follow(
+        {
+            "loads": ThereModel(state="starting", eta_s=20.0, start_s=60.0),
+            "wanted": ThereModel(state="stopped", waiting=2, start_s=9.0),
+            "runs": ThereModel(state="ready", waiting=5, start_s=9.0),
+            "idle": ThereModel(state="stopped", start_s=5.0),
+        }
+    )
+    waits = {name: expected_wait_s(there, box2.loads_s) for name, there in box2.followed.items()}
+
+    assert waits == {"loads": 20.0, "wanted": 29.0, "runs": 2.5, "idle": 34.0}
+    box2.forget_standing()
+    assert box2.loads_s == 0.0

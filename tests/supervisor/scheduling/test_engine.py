@@ -54,6 +54,23 @@ def test_the_first_request_starts_its_model_and_gets_a_lease(engine: Engine) -> 
     assert engine.leases_of("w") == ("a",)
 
 
+def test_loads_that_others_would_wait_for_are_known() -> None:
+    engine = Engine([Spec(model=name, start_s=9.0) for name in "abc"])
+
+    def loads_s() -> float:
+        found = engine.demand("c")
+        assert found is not None
+        return found.loads_s
+
+    assert loads_s() == 0.0
+    engine.handle(Wanted(W1, "a"), 0)
+    engine.handle(Wanted(W2, "b"), 0)
+    assert loads_s() == 18.0
+    engine.handle(Spawned("a", 1, 100, "http://a"), 1)
+    engine.handle(BecameReady("a", 1), 2)
+    assert loads_s() == 9.0
+
+
 def test_waiters_of_a_starting_model_share_one_start(engine: Engine) -> None:
     engine.handle(Wanted(W1, "a"), 0)
     assert acts(engine.handle(Wanted(W2, "a"), 1)) == []
