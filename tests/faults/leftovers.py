@@ -11,7 +11,7 @@ from .rig import NotSo, Rig, eventually, footprint, zombies
 SETTLE_S = 8.0
 
 # Seconds that what a killed supervisor leaves gets to go. One is promised; here other things run.
-GONE_S = 3.0
+GONE_S = 20.0
 
 # Seconds within which arriero notices that a client has left.
 LEAVING_S = 1.0
