@@ -2,17 +2,19 @@
 when one goes away."""
 
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import httpx
 import psutil
 import pytest
 import yaml
-from gates import Gate
+from gates import Gate, free_port, tiny_server
 from trains import PATIENCE_S, Stream, Train, eventually
 
 from tests.official import openai
@@ -83,8 +85,8 @@ def served_at(train: Train, request_id: str) -> str:
 
 def first_place(train: Train, model: str) -> tuple[str, str]:
     """Where a request would go now, and how the model stands there."""
-    places = train.ask("explain", model=model)["places"]
-    return places[0]["target"], places[0]["state"]
+    places = train.ask("explain", model=model).get("places")  # none: the lists have not come yet
+    return (places[0]["target"], places[0]["state"]) if places else ("", "")
 
 
 def peers_of(*trains: Train, models: object = "auto") -> dict[str, Any]:
@@ -93,6 +95,11 @@ def peers_of(*trains: Train, models: object = "auto") -> dict[str, Any]:
         f"box{number}": {"proxy": train.url, "models": models}
         for number, train in enumerate(trains, 2)
     }
+
+
+def of_gateway(peers: dict[str, Any]) -> dict[str, Any]:
+    """Configuration of the machine that clients ask; it has no models of its own."""
+    return {"progress": "reasoning", "progressDelay": "0s", "peers": peers, "models": {}}
 
 
 @pytest.fixture(scope="module")
@@ -122,10 +129,8 @@ def boxes(
 
 @pytest.fixture(scope="module")
 def gateway(start_shared_train: Callable[..., Train], boxes: list[Train]) -> Train:
-    """The machine that clients ask, which has a model of its own as well."""
-    return start_shared_train(
-        {"progress": "reasoning", "progressDelay": "0s", "peers": peers_of(*boxes), "models": {}}
-    )
+    """The machine that clients ask."""
+    return start_shared_train(of_gateway(peers_of(*boxes)))
 
 
 def test_warm_goes_first_and_spills_when_it_is_full(gateway: Train, boxes: list[Train]) -> None:
@@ -156,7 +161,7 @@ def test_a_request_that_comes_back_is_refused(gateway: Train, boxes: list[Train]
     before = yaml.safe_load((box2.log.parent / "config.yaml").read_text())
     box2.reload(before | {"peers": {"box1": {"proxy": gateway.url} | lost}})
     there = peers_of(box2, box3) | {"far": {"proxy": box2.url} | lost}
-    gateway.reload({"progress": "reasoning", "progressDelay": "0s", "peers": there, "models": {}})
+    gateway.reload(of_gateway(there))
     response = gateway.chat("nowhere")
     assert response.status_code == 508
     error = response.json()["error"]
@@ -164,9 +169,69 @@ def test_a_request_that_comes_back_is_refused(gateway: Train, boxes: list[Train]
     assert "sent to 'far', then to 'box1', which leads back here" in error["message"]
 
 
+def test_a_machine_that_sleeps_is_woken(
+    gateway: Train, start_train: Callable[..., Train], scripted: Callable[..., str]
+) -> None:
+    address = f"127.0.0.4:{free_port()}"
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(("127.0.0.1", 0))
+        receiver.settimeout(PATIENCE_S)
+        host, port = receiver.getsockname()
+        wake = {"mac": "00:11:22:33:44:55", "broadcast": f"{host}:{port}", "limit": 120}
+        peer = {"proxy": f"http://{address}", "models": ["w"], "wake": wake}
+        gateway.reload(of_gateway({"box4": peer}))
+        asking = Asking(gateway, "w")
+        assert receiver.recv(2000) == b"\xff" * 6 + bytes.fromhex("001122334455") * 16
+    asking.hears("w: waking box4 (")
+    start_train({"listen": address, "models": {"w": {"cmd": scripted("--load-s", "1.5")}}})
+    asking.hears("w: loading on box4 (")
+    asking.finish()
+    assert asking.error is None
+    assert asking.text
+    assert "w: ready after " in asking.lines
+
+
+def test_real_servers_answer_in_all_apis_through_two_machines(
+    gateway: Train, start_train: Callable[..., Train], tmp_path: Path
+) -> None:
+    gate = Gate(tmp_path / "gate")
+    command = gate.command(tiny_server(tmp_path, "--embeddings --pooling mean"))
+    box5 = start_train({"listen": "127.0.0.5:0", "models": {"tiny": {"cmd": command}}})
+    gateway.reload(of_gateway({"box5": {"proxy": box5.url, "models": "auto"}}))
+    eventually(lambda: gateway.ask("explain", model="tiny")["ok"], what="its list")
+    asking = Asking(gateway, "tiny", max_tokens=4)
+    asking.hears("tiny: loading on box5 (")
+    gate.open()
+    assert asking.finish().error is None
+    assert asking.text
+    said: list[tuple[str, dict[str, Any]]] = [
+        ("/v1/chat/completions", {"messages": MESSAGES}),
+        ("/v1/completions", {"prompt": "hi"}),
+        ("/v1/messages", {"messages": MESSAGES}),
+        ("/v1/responses", {"input": "hi"}),
+        ("/api/chat", {"messages": MESSAGES}),
+    ]
+    for path, body in said:
+        for stream in (False, True):
+            limit = {"max_output_tokens" if path == "/v1/responses" else "max_tokens": 4}
+            response = httpx.post(
+                gateway.url + path, json={"model": "tiny", "stream": stream} | limit | body
+            )
+            assert response.status_code == 200, response.text
+            assert "error" not in response.text.replace('"error":null', "")
+            assert served_at(gateway, response.headers["x-request-id"]) == "box5/tiny"
+    embedded = httpx.post(f"{gateway.url}/v1/embeddings", json={"model": "tiny", "input": "hi"})
+    assert embedded.json()["data"][0]["embedding"]
+    (record, *_) = gateway.ask("activity", limit=1)["records"]
+    assert record["input_tokens"] > 0
+    assert {one["model"] for one in box5.ask("activity")["records"]} == {"tiny"}
+
+
 def test_a_machine_that_goes_away_is_left_before_the_first_byte_and_told_after_it(
     gateway: Train, boxes: list[Train], gates: list[Gate]
 ) -> None:
+    gateway.reload(of_gateway(peers_of(*boxes)))
+    eventually(lambda: gateway.ask("explain", model="k")["ok"], what="their lists")
     asking = Asking(gateway, "k")
     eventually(lambda: any(gate.starts for gate in gates), what="a load")
     at = 0 if gates[0].starts else 1

@@ -33,6 +33,7 @@ from ..relay.model_request import ModelRequest, find_meant
 from ..relay.response import note_head, relay_plain
 from ..relay.send import UpstreamResponse
 from ..upstreams.heads import ResponseBody, parse_answer_head
+from ..upstreams.hops import check_hops, hops_of
 from .dial import DialledUpstream, stoppable
 from .handshake import (
     WsRequest,
@@ -119,6 +120,7 @@ class _Socket(msgspec.Struct):
         names = service.names_for(conn.caller)
         try:
             check_opening(self.head)
+            check_hops(hops_of(self.head.own), self.service.instance)
             accepted = accept(self.head)
         except RelayError as error:
             await self._refuse(error, self._open_account(self.request_id, RESPONSES))
@@ -202,6 +204,7 @@ class _Socket(msgspec.Struct):
         exchange: Exchange | None = None
         try:
             check_opening(self.head)
+            check_hops(hops_of(self.head.own), self.service.instance)
             names = self.service.names_for(self.conn.caller)
             found = find_meant(names, self.head, model)
             if found.detour is not None and found.detour.selector is not None:

@@ -416,6 +416,15 @@ async def test_a_loop_is_refused_in_the_words_of_each_api(open_rig: OpenRig) -> 
             assert got.startswith(b"HTTP/1.1 508 "), path
             assert shape in got, got
             assert b"sent to 'box2', then to 'box3', which leads back here" in got
+        upgrade = b"".join(
+            (
+                b"GET %b HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n",
+                b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
+                b"X-Arriero-Hops: e>box2\r\n\r\n",
+            )
+        )
+        for path in (b"/v1/responses", b"/upstream/a/m/socket"):
+            assert (await rig.ask(upgrade % path)).startswith(b"HTTP/1.1 508 "), path
         assert not any(one.exchanges for one in found.values())
 
 
