@@ -83,10 +83,10 @@ def served_at(train: Train, request_id: str) -> str:
     return str(record["model"])
 
 
-def first_place(train: Train, model: str) -> tuple[str, str]:
-    """Where a request would go now, and how the model stands there."""
-    places = train.ask("explain", model=model).get("places")  # none: the lists have not come yet
-    return (places[0]["target"], places[0]["state"]) if places else ("", "")
+def places(train: Train, model: str) -> list[tuple[str, str]]:
+    """Where a request may go, the first place before others, and how the model stands there."""
+    told = train.ask("explain", model=model)  # an error until its list has come
+    return [(one["target"], one["state"]) for one in told.get("places", ())]
 
 
 def peers_of(*trains: Train, models: object = "auto") -> dict[str, Any]:
@@ -138,7 +138,10 @@ def test_warm_goes_first_and_spills_when_it_is_full(gateway: Train, boxes: list[
     assert box2.chat("m").status_code == 200  # how long its start takes is known from now on
     box2.ask("unload", mode="now")
     assert box3.chat("m").json()["model"] == "box3"
-    eventually(lambda: first_place(gateway, "m") == ("box3/m", "ready"))
+    eventually(
+        lambda: places(gateway, "m") == [("box3/m", "ready"), ("box2/m", "stopped")],
+        what="how the model stands at both",
+    )
     listed = httpx.get(f"{gateway.url}/v1/models").json()["data"]
     assert {"m", "k", "box2/m", "box3/m"} <= {entry["id"] for entry in listed}
     for _ in range(3):
@@ -198,7 +201,7 @@ def test_real_servers_answer_in_all_apis_through_two_machines(
     command = gate.command(tiny_server(tmp_path, "--embeddings --pooling mean"))
     box5 = start_train({"listen": "127.0.0.5:0", "models": {"tiny": {"cmd": command}}})
     gateway.reload(of_gateway({"box5": {"proxy": box5.url, "models": "auto"}}))
-    eventually(lambda: gateway.ask("explain", model="tiny")["ok"], what="its list")
+    eventually(lambda: places(gateway, "tiny"), what="its list")
     asking = Asking(gateway, "tiny", max_tokens=4)
     asking.hears("tiny: loading on box5 (")
     gate.open()
@@ -231,7 +234,7 @@ def test_a_machine_that_goes_away_is_left_before_the_first_byte_and_told_after_i
     gateway: Train, boxes: list[Train], gates: list[Gate]
 ) -> None:
     gateway.reload(of_gateway(peers_of(*boxes)))
-    eventually(lambda: gateway.ask("explain", model="k")["ok"], what="their lists")
+    eventually(lambda: len(places(gateway, "k")) == 2, what="their lists")
     asking = Asking(gateway, "k")
     eventually(lambda: any(gate.starts for gate in gates), what="a load")
     at = 0 if gates[0].starts else 1
@@ -248,7 +251,7 @@ def test_a_machine_that_goes_away_is_left_before_the_first_byte_and_told_after_i
     assert asking.first_at - killed_at < PATIENCE_S
     stream = Stream(gateway, "k", runs_on=True)
     eventually(lambda: stream.status)
-    eventually(lambda: first_place(gateway, "k")[0] == f"{other}/k")
+    eventually(lambda: places(gateway, "k")[0][0] == f"{other}/k")
     kill(boxes[1 - at])
     stream.finish()
     (error,) = stream.errors()

@@ -10,7 +10,7 @@ Lowest first:
     exchange            `Exchange`: these three and the account.
     progress_broadcast  One task that sends the updates of all who wait.
     context             What handling a request needs.
-    detours             Selectors, filters, and models in the place of others.
+    detours             Selectors, machines, filters, and models in the place of others.
     upstream_request    What is sent to a model, or to a peer.
     send                Send it, read the head: `UpstreamResponse` or `RetryAfter`.
     stream_response     SSE responses.
