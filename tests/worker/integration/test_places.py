@@ -129,8 +129,13 @@ async def test_the_choice_has_the_prefix_and_ends_with_the_request(open_rig: Ope
 
 
 async def test_without_a_supervisor_the_place_here_is_taken(open_rig: OpenRig) -> None:
-    async with machines(a=answer_json) as found, open_rig(**found.options(here=True)) as rig:
-        got = await ask(rig)  # nobody answers its question
+    # nobody answers its question, but it is not given up as lost
+    limits = Limits(report_s=0.4, query_s=0.3, lost_s=600.0)
+    async with (
+        machines(a=answer_json) as found,
+        open_rig(limits=limits, **found.options(here=True)) as rig,
+    ):
+        got = await ask(rig)
         assert got.startswith(b"HTTP/1.1 200 ")
         assert (await rig.record()).model == "m"
         assert rig.count(Want) == 1
