@@ -89,7 +89,7 @@ class _Program(click.Group):
         from .completing import SUMMARIES
 
         names = [
-            CompletionItem(name, help=SUMMARIES[name])
+            CompletionItem(name, help=SUMMARIES.get(name))
             for name in COMMANDS
             if name.startswith(incomplete)
         ]

@@ -87,7 +87,7 @@ QUICK = Plan(
     uploads=1,
     page_models=20,
     page_rounds=1,
-    page_s=1.0,
+    page_s=2.0,
 )
 
 

@@ -29,9 +29,6 @@ from .control import ask_supervisor, connect
 LOADING: Final = 12
 LONGER: Final = 3.0
 
-# Seconds until all of them load, or a page shows something.
-_PATIENCE_S: Final = 60.0
-
 # Milliseconds of silence in which nothing is heard.
 _SILENCE_MS: Final = 20_000
 
@@ -93,9 +90,10 @@ def measure(plan: Plan, target: Target, folder: Path) -> dict[str, float]:
         kinds: tuple[Kind, Kind] = ("page", "plain")
         for number in range(2 * plan.page_rounds):
             kind = kinds[(number + number // 2) % 2]  # A B, B A
-            _load_all(control, loading)
             with _opened(browser, started, kind, len(models)) as page:
                 found["paint"][kind].append(float(page.run(PAINT)))
+                _load_all(control, loading)
+                _wait_for_progress(events, loading)
                 share, rate = _share(page, events, plan.page_s)
                 found["cpu"][kind].append(share)
                 found["events"][kind].append(rate)
@@ -140,6 +138,18 @@ def _opened(
         yield page
     finally:
         page.close()
+
+
+def _wait_for_progress(events: "zmq.Socket[bytes]", names: Sequence[str]) -> None:
+    """Return when each of these models has told how far it is."""
+    _drain(events)
+    silent = set(names)
+    while silent:
+        if not events.poll(_SILENCE_MS):
+            raise BenchError(f"cannot follow the loads: {len(silent)} say nothing")
+        event = json.loads(events.recv_multipart()[1])
+        if event["type"] == "progress":
+            silent.discard(event["model"])
 
 
 def _share(page: OpenedPage, events: "zmq.Socket[bytes]", seconds: float) -> tuple[float, float]:
