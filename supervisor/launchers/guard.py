@@ -26,12 +26,13 @@ _HOST: Final = re.compile(rb"arriero-host ([A-Za-z0-9._-]{1,253})")
 
 # $0: seconds from SIGTERM to SIGKILL. The rest: the command. `setsid` gives it a group of its own,
 # where there is such a program; the first `kill` is for that. `wait` returns early when a signal
-# comes. What may be left behind, for a moment, has no output, which would keep the connection open.
+# comes, so it is asked again after each; it returns 127 if it has told the end before. What may be
+# left behind, for a moment, has no output, which would keep the connection open.
 SCRIPT: Final = (
-    "_c= _d= _x=; "
+    "_c= _d= _n= _r= _x=; "
     '_k() { kill -s "$1" -- "-$_c" || kill -s "$1" "$_c"; }; '
     '_e() { _k TERM; sleep "$0"; _k KILL; }; '
-    '_t() { _d=1; [ -z "$_c" ] || { (_e) </dev/null 3<&- >/dev/null 2>&1 & _x=$!; }; }; '
+    '_t() { _d=$_d.; [ -z "$_c" ] || { (_e) </dev/null 3<&- >/dev/null 2>&1 & _x="$_x $!"; }; }; '
     "trap _t TERM HUP INT; "
     'while IFS= read -r _v && [ -n "$_v" ]; do export "$_v"; done; '
     'echo "arriero-host $(uname -n)"; '
@@ -40,8 +41,8 @@ SCRIPT: Final = (
     '$_s "$@" <&3 3<&- & _c=$!; '
     "(while read -r _v; do :; done; _e) <&3 3<&- >/dev/null 2>&1 & _w=$!; "
     '[ -z "$_d" ] || _t; '
-    'wait "$_c"; _r=$?; '
-    'while kill -0 "$_c" 2>/dev/null; do wait "$_c"; _r=$?; done; '
+    'while :; do wait "$_c"; _s=$?; [ "$_s" = 127 ] && [ -n "$_r" ] || _r=$_s; '
+    '[ "$_n" = "$_d" ] && break; _n=$_d; done; '
     "kill $_w $_x 2>/dev/null; "
     'kill -s KILL -- "-$_c" 2>/dev/null; '
     'exit "$_r"'
