@@ -1,11 +1,12 @@
-"""Kills all processes that carry a mark when its standard input ends, however that came.
+"""Kills all processes that carry a mark when its standard input ends, and removes their folder.
 
-    python tests/cluster/guard.py NAME=VALUE
+    python tests/cluster/guard.py NAME=VALUE FOLDER
 
 Of a cluster nothing may be left, not even if the tests were killed.
 """
 
 import os
+import shutil
 import signal
 import sys
 import time
@@ -41,3 +42,4 @@ if __name__ == "__main__":
         signal.signal(number, signal.SIG_IGN)  # it has something to do after them
     sys.stdin.buffer.read()
     end_all(sys.argv[1].encode())
+    shutil.rmtree(sys.argv[2], ignore_errors=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import shutil
 import socket
 import subprocess
 import sys
@@ -28,6 +27,9 @@ _GUARD = ROOT / "tests" / "cluster" / "guard.py"
 
 # Of one node, on a busy machine.
 _START_LIMIT_S = 120
+
+# Attempts to start one: on a busy machine half a minute may be short.
+_TRIES = 5
 
 # Variables that mark the processes of a cluster, and those of one attempt to start a node.
 _MARK = "ARRIERO_TEST_CLUSTER"
@@ -59,7 +61,7 @@ class Cluster:
             "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
         }
         self._guard = subprocess.Popen(
-            [sys.executable, str(_GUARD), self._mark], stdin=subprocess.PIPE
+            [sys.executable, str(_GUARD), self._mark, str(self._folder)], stdin=subprocess.PIPE
         )
 
     @property
@@ -78,7 +80,7 @@ class Cluster:
 
     def _start(self, name: str, resources: Mapping[str, float], *options: str) -> None:
         """Start a node; once more if it was not up in half a minute, which is Ray's own limit."""
-        for attempt in range(3):
+        for attempt in range(_TRIES):
             part = f"{_PART}={name}-{attempt}"
             if self._attempt(name, part, resources, *options):
                 (pid,) = (
@@ -150,7 +152,6 @@ class Cluster:
         assert self._guard.stdin is not None
         self._guard.stdin.close()
         self._guard.wait(30)
-        shutil.rmtree(self._folder, ignore_errors=True)
         deadline = time.monotonic() + 20
         while (left := self.processes()) and time.monotonic() < deadline:
             time.sleep(0.05)
