@@ -93,34 +93,48 @@ class Bridge:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one tether, until its end."""
         places: list[RayPlace] = []
+        lost: list[MachineLost] = []
         tasks: set[asyncio.Task[None]] = set()
         try:
             async with asyncio.timeout(_FIRST_WORD_S):
                 wanted = read_to_bridge(await reader.readline())
             if not isinstance(wanted, PlaceWanted):
                 return
-            over = asyncio.create_task(self._until_over(reader))
+            over = asyncio.create_task(self._until_over(reader, lost))
             finding = asyncio.create_task(self._find(wanted, writer, places))
             tasks = {over, finding}
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             if not over.done():
                 finding.result()
                 await over
-        except (OSError, TimeoutError, ValueError, ProtocolError) as exc:
-            _say(f"a tether ended: {exc}")
+        except (OSError, TimeoutError, ValueError, ProtocolError, PlaceLost) as exc:
+            _say(f"a tether is on its own: {exc}")
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             for place in places:
-                await _in_thread(place.kill)
+                await self._end(place, waits=not lost)
             writer.close()
 
-    async def _until_over(self, reader: asyncio.StreamReader) -> None:
+    async def _until_over(self, reader: asyncio.StreamReader, lost: list[MachineLost]) -> None:
         while line := await reader.readline():
-            if isinstance(lost := read_to_bridge(line), MachineLost):
-                _say(f"an agent was lost on node {lost.node}")
-                self._lost[lost.node] = time.monotonic()
+            if isinstance(word := read_to_bridge(line), MachineLost):
+                _say(f"an agent was lost on node {word.node}")
+                self._lost[word.node] = time.monotonic()
+                lost.append(word)
+
+    async def _end(self, place: RayPlace, *, waits: bool) -> None:
+        """End a place, and what runs there: only then its name is free.
+
+        It ends at once if its node hears us. If not, nobody holds it: it has ended when the lease
+        is over, and who has lost it has waited for that.
+        """
+        if waits and place.is_found:
+            with suppress(PlaceLost, TimeoutError):
+                async with asyncio.timeout(LOST_S):
+                    await place.end()
+        await _in_thread(place.kill)
 
     async def _find(
         self, wanted: PlaceWanted, writer: asyncio.StreamWriter, places: list[RayPlace]
@@ -197,18 +211,11 @@ class Bridge:
         return frozenset(self._lost)
 
     async def _take_over(self, name: str) -> None:
-        """End an earlier place of that name.
-
-        Its server ends at once if its node hears us. If not, nobody holds it: it has ended when the
-        lease is over.
-        """
+        """End an earlier place of that name."""
         place = await _in_thread(cluster.find, name)
         if place is None:
             return
-        with suppress(PlaceLost, TimeoutError):
-            async with asyncio.timeout(LOST_S):
-                await place.end()
-        await _in_thread(place.kill)
+        await self._end(place, waits=True)
         for _ in range(round(LEASE_S / _NAME_S)):
             if await _in_thread(cluster.find, name) is None:
                 return

@@ -54,10 +54,15 @@ class NodePlace(PlaceHolder):
 
 
 class RayPlace:
-    """A place on some machine, or the wish for one."""
+    """A place on some machine, or the wish for one.
 
-    def __init__(self, actor: _Actor) -> None:
+    Attributes:
+        is_found: There is a machine, as far as is known.
+    """
+
+    def __init__(self, actor: _Actor, *, is_found: bool) -> None:
         self._actor = actor
+        self.is_found = is_found
 
     async def begin(self, key: str) -> bytes:
         """Return the line of `PlaceHolder.begin`, when there is a machine.
@@ -66,7 +71,9 @@ class RayPlace:
             PlaceLost: There will be none.
         """
         try:
-            return cast(bytes, await self._actor.begin_here.remote(LAUNCH_VERSION, key))
+            line = cast(bytes, await self._actor.begin_here.remote(LAUNCH_VERSION, key))
+            self.is_found = True
+            return line
         except exceptions.RayError as exc:
             raise PlaceLost(_reason(exc)) from exc
 
@@ -111,6 +118,7 @@ def make(name: str, demand: Demand, avoid: Collection[str]) -> RayPlace:
 
     Raises:
         PlaceTaken: Another place has that name.
+        PlaceLost: Ray cannot be asked.
     """
     options: dict[str, object] = {
         "name": name,
@@ -126,19 +134,23 @@ def make(name: str, demand: Demand, avoid: Collection[str]) -> RayPlace:
     if avoid:
         options["label_selector"] = {"ray.io/node-id": f"!in({','.join(sorted(avoid))})"}
     try:
-        return RayPlace(ray.remote(NodePlace).options(**options).remote())
-    except ValueError as exc:
+        return RayPlace(ray.remote(NodePlace).options(**options).remote(), is_found=False)
+    except ValueError as exc:  # Ray's own error of that kind is one of Ray's as well
         if "already" not in str(exc):
             raise
         raise PlaceTaken(name) from exc
+    except exceptions.RayError as exc:
+        raise PlaceLost(_reason(exc)) from exc
 
 
 def find(name: str) -> RayPlace | None:
     """Return the place of that name; None if there is none."""
     try:
-        return RayPlace(ray.get_actor(name))
+        return RayPlace(ray.get_actor(name), is_found=True)
     except ValueError:
         return None
+    except exceptions.RayError as exc:
+        raise PlaceLost(_reason(exc)) from exc
 
 
 def nodes() -> list[RayNode]:
