@@ -92,9 +92,17 @@ class PeerState:
         return self.followed.get(name) or self.listed.get(name) or NOTHING_TOLD
 
     def is_usable(self, model: str, now: float) -> bool:
-        """Whether a request for that model there may be sent: all may, or one may try."""
+        """Whether a request for that model there may be sent: all may, or one may try.
+
+        None has to try whether a watched peer can be reached: it is asked for its list, and a
+        request that waits for a frozen machine waits for a minute.
+        """
         own = self.of_models.get(model)
-        return self.circuit.is_usable(now) and (own is None or own.is_usable(now))
+        if self.peer.is_watched:
+            is_there = self.circuit.phase(now) == "closed"
+        else:
+            is_there = self.circuit.is_usable(now)
+        return is_there and (own is None or own.is_usable(now))
 
     def candidate(self, name: str, now: float) -> Candidate:
         """Return this machine as one that may answer a request.

@@ -74,10 +74,14 @@ def test_who_cannot_be_reached_is_not_asked_until_a_trial() -> None:
         ("a/m", False, "no route"),
     ]
     assert why == "this machine is the only one that is left"
+    for peer in "bc":
+        scene.peers.failed(peer, "p", "unreachable", "gone", 0.0)
     scene.now = 2.0
-    scene.here["m"] = demand("stopped", start_s=60.0)
-    assert scene.select("m", 2) == "a/m"  # it tries
-    assert scene.select("m", 3) == "m"  # and no other one does meanwhile
+    assert {scene.select("p", 3), scene.select("p", 4)} == {"b/p", "c/p"}  # they try
+    assert scene.places.rank("p").targets == ()  # and no other ones do meanwhile
+    assert scene.select("m", 6) == "m"  # of a watched one no request has to
+    scene.told("a", m=ThereModel(state="ready"))
+    assert scene.select("m", 7) == "a/m"
 
 
 def test_if_none_can_be_reached_one_is_woken_or_says_why() -> None:

@@ -102,6 +102,20 @@ def test_errors_are_a_models_and_silence_is_the_machines() -> None:
     )
 
 
+def test_no_request_tries_whether_a_watched_machine_is_back() -> None:
+    """Its list does: whoever waited for a frozen machine would wait for a minute."""
+    known = states(peer("watched"), peer("written", URL, "a"))
+    for name in ("watched", "written"):
+        known.failed(name, "a", "unreachable", "refused", 1.0)
+    watched, written = known.find("watched"), known.find("written")
+
+    assert watched is not None
+    assert written is not None
+    assert (watched.is_usable("a", 99.0), written.is_usable("a", 99.0)) == (False, True)
+    known.listed("watched", A, 99.5, 1000.0)
+    assert watched.is_usable("a", 99.5)
+
+
 def test_what_strangers_name_leaves_nothing_behind() -> None:
     known = states(peer("box2", URL, "a"))
     for n in range(1000):
