@@ -66,7 +66,7 @@ def test_the_clairvoyant_bound() -> None:
 def test_a_thousand_machines() -> None:
     found = Cluster(Plan(seconds=30.0, warm_up_s=15.0)).run()
 
-    assert found.requests > 140_000
+    assert found.requests > 130_000
     assert found.decisions.at(0.99) < 0.002
     assert found.warm_share > 0.95 * found.bound
     assert found.waits.at(0.5) == 0.0
