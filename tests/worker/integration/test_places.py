@@ -165,7 +165,7 @@ FAILING: dict[str, Handler | None] = {
 
 async def test_a_failure_before_the_first_byte_goes_to_the_next(open_rig: OpenRig) -> None:
     for word, handler in FAILING.items():
-        for body in (BODY, STREAM):
+        for body in (BODY, STREAM) if word in {"closed", "503"} else (STREAM,):
             async with (
                 machines(a=handler, b=handler, c=sends(ANSWER)) as found,
                 open_rig(**found.options()) as rig,
