@@ -70,31 +70,6 @@ def test_a_model_is_pinned(open_page: OpensPage, train: Train) -> None:
 
 
 @pytest.mark.page
-def test_a_machine_has_its_models(
-    open_page: OpensPage, train: Train, start_ui_train: Callable[..., Train]
-) -> None:
-    box2 = start_ui_train(config_of(2))
-    peers = {
-        "box2": {"proxy": box2.url, "models": "auto"},
-        "box 3": {"proxy": "http://127.0.0.1:9", "models": ["far"]},
-    }
-    train.reload(config_of(4) | {"workers": 2, "peers": peers})
-    try:
-        page = open_page(train).live()
-        there = page.page.locator('section[data-section="machine:box2"]')
-        there.locator('[data-model="box2/m001"]').wait_for()
-        there.get_by_text("up · arriero · list").wait_for()
-        assert box2.ask("swap", model="m000")["ok"]
-        there.locator('[data-model="box2/m000"] .doing:text("ready")').wait_for()
-        far = page.page.locator('section[data-section="machine:box 3"]')
-        far.locator('[data-model="box 3/far"] .doing:text("elsewhere")').wait_for()
-        assert train.chat("box 3/far").status_code == 502
-        far.get_by_text("not asked").or_(far.get_by_text("tried again")).first.wait_for()
-    finally:
-        train.reload(config_of(4) | {"workers": 2})
-
-
-@pytest.mark.page
 def test_it_is_searched_by_any_name(open_page: OpensPage, train: Train) -> None:
     page = open_page(train).live()
     page.page.keyboard.press("/")
@@ -176,5 +151,30 @@ def test_a_key_says_what_may_be_done(open_page: OpensPage, train: Train) -> None
         talker = open_page(train, key="talker")
         talker.page.wait_for_selector("main .empty")
         assert "scope “read”" in talker.page.inner_text("main")
+    finally:
+        train.reload(config_of(4) | {"workers": 2})
+
+
+@pytest.mark.page
+def test_a_machine_has_its_models(
+    open_page: OpensPage, train: Train, start_ui_train: Callable[..., Train]
+) -> None:
+    box2 = start_ui_train(config_of(2))
+    peers = {
+        "box2": {"proxy": box2.url, "models": "auto"},
+        "box 3": {"proxy": "http://127.0.0.1:9", "models": ["far"]},
+    }
+    train.reload(config_of(4) | {"workers": 2, "peers": peers})
+    try:
+        page = open_page(train).live()
+        there = page.page.locator('section[data-section="machine:box2"]')
+        there.locator('[data-model="box2/m001"]').wait_for()
+        there.get_by_text("up · arriero · list").wait_for()
+        assert box2.ask("swap", model="m000")["ok"]
+        there.locator('[data-model="box2/m000"] .doing:text("ready")').wait_for()
+        far = page.page.locator('section[data-section="machine:box 3"]')
+        far.locator('[data-model="box 3/far"] .doing:text("elsewhere")').wait_for()
+        assert train.chat("box 3/far").status_code == 502
+        far.get_by_text("not asked").or_(far.get_by_text("tried again")).first.wait_for()
     finally:
         train.reload(config_of(4) | {"workers": 2})
