@@ -1,7 +1,6 @@
 """Models that a template starts, by a program that does as Slurm's srun."""
 
 import os
-import signal
 import sys
 from pathlib import Path
 
@@ -36,6 +35,7 @@ def jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 START = f"{SRUN} --job-name=${{START_ID}} --gpus=1 ${{COMMAND}}"
+STOP = f"{SRUN} cancel --name=${{START_ID}}"
 
 
 def task_of(jobs: Path) -> psutil.Process:
@@ -46,22 +46,6 @@ def task_of(jobs: Path) -> psutil.Process:
 
 def cancelled(jobs: Path) -> list[Path]:
     return list(jobs.glob("*.cancelled"))
-
-
-async def test_it_runs_elsewhere_and_a_killed_srun_leaves_nothing(
-    tmp_path: Path, jobs: Path
-) -> None:
-    async with open_train(tmp_path, config(tmp_path, {"start": START})) as train:
-        await turn(train)
-        task = task_of(jobs)
-        (server,), srun = servers(tmp_path), task.parent()
-        assert srun is not None
-        assert server.environ()["GREETING"] == "a b"
-        assert os.getsid(task.pid) != os.getsid(0)
-        srun.kill()
-        await is_stopped(train)
-        for one in (task, server):
-            await is_gone(one)
 
 
 async def test_machine_is_told_by_the_guard(tmp_path: Path, jobs: Path) -> None:
@@ -84,27 +68,31 @@ async def test_machine_is_told_by_the_guard(tmp_path: Path, jobs: Path) -> None:
         assert "placing" in phases
 
 
-async def test_stop_command_is_run_and_again_after_an_end_unasked(
-    tmp_path: Path, jobs: Path
-) -> None:
-    stop = f"{SRUN} cancel --name=${{START_ID}}"
-    async with open_train(tmp_path, config(tmp_path, {"start": START, "stop": stop})) as train:
+async def test_stop_command_ends_it_in_good_order(tmp_path: Path, jobs: Path) -> None:
+    async with open_train(tmp_path, config(tmp_path, {"start": START, "stop": STOP})) as train:
         await turn(train)
         task = task_of(jobs)
+        assert os.getsid(task.pid) != os.getsid(0)
         await unload(train)
-        (first,) = cancelled(jobs)
+        assert cancelled(jobs)
         assert stamps(tmp_path)[-2:] == ["term", "exit"]  # before the state says so
         await is_gone(task)
 
-        first.unlink()
-        (jobs / first.stem).unlink()
+
+async def test_killed_srun_leaves_nothing_and_is_cleaned_up_after(
+    tmp_path: Path, jobs: Path
+) -> None:
+    async with open_train(tmp_path, config(tmp_path, {"start": START, "stop": STOP})) as train:
         await turn(train)
-        srun = task_of(jobs).parent()
+        task = task_of(jobs)
+        (server,), srun = servers(tmp_path), task.parent()
         assert srun is not None
-        os.kill(srun.pid, signal.SIGKILL)
+        assert server.environ()["GREETING"] == "a b"
+        srun.kill()
         await is_stopped(train)
-        (second,) = cancelled(jobs)
-        assert second.stem != first.stem
+        assert cancelled(jobs)
+        for one in (task, server):
+            await is_gone(one)
 
 
 @pytest.mark.nightly
