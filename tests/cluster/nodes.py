@@ -110,7 +110,7 @@ class Cluster:
     def processes(self) -> list[psutil.Process]:
         """Return all processes that have to do with it, on any node, as they are now."""
         found = []
-        for pid in marked(self._mark.encode()):
+        for pid in marked(self._mark.encode(), str(self._folder)):
             try:
                 process = psutil.Process(pid)
                 process.name()
@@ -148,7 +148,7 @@ class Cluster:
 
     def close(self) -> None:
         """End all of it."""
-        end_all(self._mark.encode())
+        end_all(self._mark.encode(), str(self._folder))
         assert self._guard.stdin is not None
         self._guard.stdin.close()
         self._guard.wait(30)
