@@ -24,12 +24,13 @@ from tests.real.tiny_gguf import write_tiny_gguf
 pytestmark = pytest.mark.e2e
 
 # Blocks in other languages have no commands in them.
-NO_COMMANDS = {"text", "yaml", "json", "mermaid"}
+NO_COMMANDS = {"text", "yaml", "json", "mermaid", "nginx"}
 
 # Why programs are not run here.
 _ROOT_ONLY = "changes the system"
 NOT_RUN = {
     "apt": _ROOT_ONLY,
+    "export": "for a supervisor on another machine; tests/e2e/test_control_remote.py has one",
     "install": _ROOT_ONLY,
     "journalctl": "needs a running systemd",
     "ln": _ROOT_ONLY,
@@ -38,6 +39,7 @@ NOT_RUN = {
     "podman": "what it makes is judged by linters, see tests/packaging",
     "python": "runs one test",
     "python3": "makes a venv, as `make` does",
+    "ray": "needs a cluster; tests/cluster makes one",
     "rm": _ROOT_ONLY,
     "systemctl": "needs a running systemd; tests/deploy/test_units.py has the units judged",
     "systemd-sysusers": _ROOT_ONLY,
@@ -47,6 +49,7 @@ NOT_RUN = {
 # Commands of arriero whose options are read, but that are not run.
 ONLY_READ = {
     "restart": "refused without adopt; tests/e2e/test_adoption.py does it",
+    "keygen": "writes where the key is wanted; tests/supervisor/cli/offline tries it",
     "chat": "somebody has to type; tests/e2e/test_terminal.py does",
     "serve": "a train is what runs all the time here",
 }
