@@ -30,7 +30,7 @@ NO_COMMANDS = {"text", "yaml", "json", "mermaid", "nginx"}
 _ROOT_ONLY = "changes the system"
 NOT_RUN = {
     "apt": _ROOT_ONLY,
-    "export": "for a supervisor on another machine; tests/e2e/test_control_remote.py has one",
+    "export": "for a supervisor on another machine; tests/e2e/test_at_start.py asks one so",
     "install": _ROOT_ONLY,
     "journalctl": "needs a running systemd",
     "ln": _ROOT_ONLY,
