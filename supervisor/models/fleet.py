@@ -561,7 +561,7 @@ class _Start:
             without=self.without,
             report=self.asks_for_report,
             stop_argv=stop_argv,
-            on_waiting=partial(self._tell_phase, "placing"),
+            on_waiting=self._wait_for_machine,
             on_loaded=self._take_bytes,
             on_lost=self._lose_machine,
         )
@@ -944,13 +944,16 @@ class _Start:
 
     def _tell_phase(self, phase: Phase, why: str = "") -> None:
         """Report that it has got to `phase`, which its server knows nothing of."""
-        if self.is_ready:
-            return
         elapsed_s = trio.current_time() - self._began_at
         progress = Progress(
             model=self.config.model, swap=self.swap, phase=phase, elapsed_s=elapsed_s, detail=why
         )
         self._dispatcher.handle(Progressed(progress))
+
+    def _wait_for_machine(self, why: str = "") -> None:
+        """Report that no machine has room for it."""
+        if not self.is_ready:
+            self._tell_phase("placing", why)
 
     def _lose_machine(self, machine: str) -> None:
         """Have its requests end: nobody closes connections to a machine that is gone."""

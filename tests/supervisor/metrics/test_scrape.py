@@ -46,7 +46,7 @@ SERVERS: dict[str, Serve] = {
 async def test_no_server_keeps_others_waiting(
     nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scrape, "_ONE_S", 0.3)
+    monkeypatch.setattr(scrape, "_ONE_S", 2.0)
     servers = [ScrapedServer("gone", "http://127.0.0.1:1", Access())]
     for model, serve in SERVERS.items():
 

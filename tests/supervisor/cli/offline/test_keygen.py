@@ -20,8 +20,11 @@ def run(*args: object) -> Result:
 
 def test_a_key_is_private_and_is_kept(tmp_path: Path) -> None:
     file = tmp_path / "control.key"
-    os.umask(0)
-    made = run(file)
+    mask = os.umask(0)
+    try:
+        made = run(file)
+    finally:
+        os.umask(mask)
     public = made.stdout.strip()
     assert made.exit_code == 0
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
