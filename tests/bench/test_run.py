@@ -32,6 +32,7 @@ def left_in(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir()]
 
 
+@pytest.mark.nightly
 def test_a_row_is_measured_and_nothing_is_left(folder: Path) -> None:
     found = folder / "found.json"
 

@@ -1,4 +1,4 @@
-"""The cells that have most to tell, on each run; `make faults` has all of them."""
+"""Of the cells that have most to tell one on each run; `make faults` has all of them."""
 
 from pathlib import Path
 
@@ -10,7 +10,13 @@ from .matrix import MOST_TELLING, parse
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 
 
-@pytest.mark.parametrize("name", MOST_TELLING)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.nightly] if number else [])
+        for number, name in enumerate(MOST_TELLING)
+    ],
+)
 async def test_whatever_breaks_each_client_is_told_and_nothing_is_left(
     name: str, tmp_path: Path
 ) -> None:

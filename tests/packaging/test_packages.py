@@ -164,6 +164,7 @@ def test_the_wheel_has_the_packages_and_their_data_and_nothing_else(built: Built
     assert data == {name: (ROOT / path).read_bytes() for name, path in DATA.items()}
 
 
+@pytest.mark.nightly
 def test_an_installed_arriero_knows_its_version(installed: Callable[..., str]) -> None:
     assert installed("-m", "arriero", "--version") == f"arriero, version {VERSION}\n"
     code = "import arriero, sys; assert 'importlib.metadata' not in sys.modules; "
@@ -171,6 +172,7 @@ def test_an_installed_arriero_knows_its_version(installed: Callable[..., str]) -
     assert installed("-c", "import arriero; print(arriero.__version__)") == f"{VERSION}\n"
 
 
+@pytest.mark.nightly
 def test_it_is_what_was_built_that_runs(built: Built, installed: Callable[..., str]) -> None:
     code = "import arriero.supervisor as s, arriero as a; print(a.__file__); print(s.__file__)"
     said = installed("-c", code).split()
@@ -178,6 +180,7 @@ def test_it_is_what_was_built_that_runs(built: Built, installed: Callable[..., s
     assert [Path(name).is_relative_to(built.site) for name in said] == [True, True]
 
 
+@pytest.mark.nightly
 def test_an_installed_arriero_brings_its_example_and_its_units(
     built: Built, installed: Callable[..., str], tmp_path: Path
 ) -> None:

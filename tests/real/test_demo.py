@@ -79,6 +79,7 @@ def test_the_demo_fails_in_clear_words(
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.nightly
 def test_sigterm_while_the_demo_stays_ends_the_server_and_its_children(
     arriero: Path, tmp_path: Path
 ) -> None:
