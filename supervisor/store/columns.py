@@ -52,7 +52,7 @@ _values_of: Final = msgspec.structs.astuple
 # The greatest count that is believed. A model's server may say anything; the sum of all records'
 # counts has to be a number of 64 bits.
 _MAX_COUNT: Final = 1 << 40
-_MAX_NANO_USD: Final = Decimal(1 << 50)
+_MAX_USD: Final = Decimal(1 << 50).scaleb(-9)
 
 
 def cells_of(record: RequestRecord) -> tuple[Cell, ...]:
@@ -119,7 +119,7 @@ def _believed(count: int) -> int:
 def _nano_usd(cost: Decimal) -> int:
     if not cost.is_finite():
         return 0
-    found = min(cost.scaleb(9), _MAX_NANO_USD)
+    found = min(cost, _MAX_USD).scaleb(9)  # a greater one may have no such power
     return int(found.to_integral_value(ROUND_HALF_UP))
 
 
