@@ -21,8 +21,14 @@ its files.
     facts/            What a server told of its model when it last ran.
     pricing/          Prices of models: the price list, patterns, and the feed that refreshes it.
     machine/          What the machine is, and what it does: facts and samples.
-    scheduling/       The swap engine (sans-IO) and the dispatcher that carries out its commands.
+    scheduling/messages/  What the swap engine is told, and what it orders.
     store/            Records of requests on disk: SQLite, in a process of its own.
+
+    scheduling/states/  What it remembers of models and waiters.
+
+    scheduling/room/  Who may be there beside whom, and whose turn it is.
+
+    scheduling/       The swap engine (sans-IO) and the dispatcher that carries out its commands.
 
     config/schema/    One declaration per key: type, default, documentation, JSON schema.
     ray/              Models on the machines of a Ray cluster: tether, agent and bridge.

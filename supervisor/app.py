@@ -91,7 +91,7 @@ from .reload.watcher import look_at, watch
 from .restart import become_next, why_no_restart
 from .scheduling.dispatcher import Dispatcher
 from .scheduling.engine import Engine
-from .scheduling.events import ShuttingDown
+from .scheduling.messages.events import ShuttingDown
 from .slots.keeper import SlotKeeper
 from .slots.saved_files import FILE_NAME as SLOTS_FILE_NAME
 from .standing_orders import OrderKeeper, read_orders

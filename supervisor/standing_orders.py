@@ -12,7 +12,7 @@ import msgspec
 from .host.kept_ring import KeptRing
 from .scheduling.dispatcher import Dispatcher
 from .scheduling.engine import StandingOrders
-from .scheduling.events import HoldRequested, PinRequested
+from .scheduling.messages.events import HoldRequested, PinRequested
 
 
 class OrderNote(msgspec.Struct, frozen=True, kw_only=True):

@@ -19,7 +19,8 @@ LAYERS = {
         < worker_config events < control < lease < codec sequence < transport < remote""",
     "supervisor": """
         errors text < llamacpp config.yaml < host placement < memory processes
-        < facts machine progress pricing scheduling store < config.schema ray < config
+        < facts machine progress pricing scheduling.messages store
+        < scheduling.states < scheduling.room < scheduling < config.schema ray < config
         < launchers peers slots
         < config.lint config.shown generate models page_cache telemetry workers < reload
         < metrics < control restart standing_orders startup_message < app

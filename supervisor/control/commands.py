@@ -76,7 +76,7 @@ from ..reload.inspector import ConfigInspector
 from ..reload.profiles import ProfileSwitch
 from ..reload.reloader import ActiveConfig, Reloader
 from ..scheduling.dispatcher import Dispatcher
-from ..scheduling.events import (
+from ..scheduling.messages.events import (
     GrantLease,
     HoldRequested,
     Left,

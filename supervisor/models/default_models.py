@@ -16,7 +16,7 @@ import trio
 from ..placement.policy import PlacementPolicy, left_running
 from ..scheduling.dispatcher import Dispatcher
 from ..scheduling.engine import Engine
-from ..scheduling.events import Left, Waiter, Wanted
+from ..scheduling.messages.events import Left, Waiter, Wanted
 
 log = logging.getLogger(__name__)
 

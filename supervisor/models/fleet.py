@@ -60,7 +60,7 @@ from ..progress.server_report import LoadingReport, ReadyReport, Report, read_re
 from ..progress.stage_times import Durations, StageTimes
 from ..progress.stage_times_file import load_durations, save_durations
 from ..scheduling.dispatcher import Dispatcher
-from ..scheduling.events import (
+from ..scheduling.messages.events import (
     Adopted,
     BecameReady,
     FellAsleep,
@@ -72,7 +72,7 @@ from ..scheduling.events import (
     Spawned,
     WokeUp,
 )
-from ..scheduling.refusals import machine_lost
+from ..scheduling.messages.refusals import machine_lost
 from ..slots.keeper import SlotKeeper
 from ..slots.server_slots import SlotServer
 from ..slots.sleep import (

@@ -13,8 +13,8 @@ import trio
 from ..config.load import LaunchConfig, ModelConfig
 from ..host.http_get import PLAIN, Access
 from ..scheduling.dispatcher import Dispatcher
-from ..scheduling.events import Hung, Stalled
-from ..scheduling.refusals import hung
+from ..scheduling.messages.events import Hung, Stalled
+from ..scheduling.messages.refusals import hung
 from .health import probe
 from .liveness import Pulse
 from .process_activity import read_effort

@@ -23,7 +23,7 @@ from ..memory.probe import Look, look
 from ..memory.sizes import NOTHING, RAM, UNKNOWN, Amounts, ModelSize, in_order, largest
 from ..scheduling.dispatcher import Dispatcher
 from ..scheduling.engine import RunningModel
-from ..scheduling.events import DevicesRead, Sized
+from ..scheduling.messages.events import DevicesRead, Sized
 from .learned_models import LearnedModels, is_elsewhere
 
 log = logging.getLogger(__name__)

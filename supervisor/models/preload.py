@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from ..placement.policy import PlacementPolicy, left_running
 from ..scheduling.dispatcher import Dispatcher
-from ..scheduling.events import Left, Waiter, Wanted
+from ..scheduling.messages.events import Left, Waiter, Wanted
 
 log = logging.getLogger(__name__)
 

@@ -38,7 +38,7 @@ from ..placement.policy import PlacementPolicy
 from ..pricing.feed import PriceFeed
 from ..pricing.price_list import PriceList
 from ..scheduling.dispatcher import Dispatcher
-from ..scheduling.events import Reconfigured, Spec
+from ..scheduling.messages.events import Reconfigured, Spec
 from ..telemetry.exporter import SpanExporter
 from ..workers.lease_server import LeaseServer
 from ..workers.pool import WorkerPool

@@ -2,15 +2,9 @@
 
 Lowest first:
 
-    backoff      Restart delays.
-    events       Inputs (`Event`) and outputs (`Command`) of the engine.
-    lifecycle    State table of a model process.
-    model_state  Per-model and per-waiter state.
-    refusals     Errors for waiters.
-    turns        Queue order and who may overtake.
-    room         Where memory decides: who goes for whom.
-    explain      `arriero explain` in words.
-    wait_list    Waiters, in order of arrival.
-    engine       The scheduler: events in, commands out.
-    dispatcher   Feeds the engine and carries out its commands.
+    messages/   What the engine is told, and what it orders.
+    states/     What it remembers of models and waiters.
+    room/       Who may be there beside whom, and whose turn it is.
+    engine      The scheduler: events in, commands out.
+    dispatcher  Feeds the engine and carries out its commands.
 """

@@ -20,7 +20,7 @@ from arriero.protocol.wakefulness import LOOK_S, Wakefulness
 
 from ..memory.sizes import Amounts
 from .engine import SIZING_LIMIT_S, Engine, StandingOrders
-from .events import (
+from .messages.events import (
     Act,
     Announce,
     EstimateSize,

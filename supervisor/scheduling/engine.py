@@ -66,9 +66,8 @@ from ..memory.ledger import RETURN_LIMIT_S
 from ..memory.policy import ByMemory
 from ..memory.sizes import NOTHING, UNKNOWN, Amounts, ModelSize, largest
 from ..placement.policy import OneAtATime, PlacementPolicy
-from . import refusals
-from .backoff import Backoff
-from .events import (
+from .messages import refusals
+from .messages.events import (
     Adopted,
     Announce,
     BecameReady,
@@ -113,12 +112,13 @@ from .events import (
     Wanted,
     WokeUp,
 )
-from .explain import explanation
-from .lifecycle import Step, after
-from .model_state import MUTE, UNTOLD, ModelState, QueuedWaiter
-from .room import MAX_TURNS, Blockage, Room, eviction, is_protected, raised_size
-from .turns import Turn, plan
-from .wait_list import WaitList
+from .room.explain import explanation
+from .room.room import MAX_TURNS, Blockage, Room, eviction, is_protected, raised_size
+from .room.turns import Turn, plan
+from .states.backoff import Backoff
+from .states.lifecycle import Step, after
+from .states.model_state import MUTE, UNTOLD, ModelState, QueuedWaiter
+from .states.wait_list import WaitList
 
 # Seconds that workers get to end requests of a model that is stopped without waiting for them. They
 # need milliseconds; one that hangs itself is not waited for.

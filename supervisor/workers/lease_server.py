@@ -69,7 +69,7 @@ from arriero.protocol.worker_config import WorkerConfig
 
 from ..peers.late import LatePeers
 from ..scheduling.dispatcher import Dispatcher
-from ..scheduling.events import (
+from ..scheduling.messages.events import (
     Failing,
     KeptAlive,
     LeasesHeld,
@@ -80,7 +80,7 @@ from ..scheduling.events import (
     Waiter,
     Wanted,
 )
-from ..scheduling.refusals import failing
+from ..scheduling.messages.refusals import failing
 from .cancellation import CancelInquiry
 from .failure_streaks import FailureStreaks
 from .idempotency_keys import Claims

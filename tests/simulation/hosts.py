@@ -17,7 +17,7 @@ from arriero.supervisor.peers.told import ThereModel
 
 from .plan import Catalogue, Plan
 
-# As in supervisor/scheduling/room.py.
+# As in supervisor/scheduling/room/room.py.
 _LITTLE_USE: Final = 0.01
 _BUSY: Final = 1e9
 

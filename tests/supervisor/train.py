@@ -19,7 +19,7 @@ from arriero.supervisor.processes.reaper import open_reaper
 from arriero.supervisor.reload.reloader import ActiveConfig
 from arriero.supervisor.scheduling.dispatcher import Dispatcher
 from arriero.supervisor.scheduling.engine import Engine
-from arriero.supervisor.scheduling.events import Waiter, Wanted
+from arriero.supervisor.scheduling.messages.events import Waiter, Wanted
 from arriero.supervisor.slots.keeper import SlotKeeper
 from tests.paths import SCRIPTED_UPSTREAM
 from tests.start_port import START_PORT

@@ -8,7 +8,7 @@ import psutil
 import trio
 
 from arriero.protocol.lease import Grant
-from arriero.supervisor.scheduling.events import Released, UnloadRequested
+from arriero.supervisor.scheduling.messages.events import Released, UnloadRequested
 from tests.paths import SCRIPTED_UPSTREAM
 from tests.supervisor.train import SERVER, Train
 

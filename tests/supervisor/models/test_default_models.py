@@ -15,7 +15,7 @@ from arriero.supervisor.models.default_models import DefaultModels, keep_default
 from arriero.supervisor.placement.policy import OneAtATime
 from arriero.supervisor.scheduling.dispatcher import Dispatcher
 from arriero.supervisor.scheduling.engine import Engine
-from arriero.supervisor.scheduling.events import (
+from arriero.supervisor.scheduling.messages.events import (
     BecameReady,
     Event,
     ProcessEnded,

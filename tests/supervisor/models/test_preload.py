@@ -15,7 +15,7 @@ from arriero.supervisor.models.preload import preload
 from arriero.supervisor.placement.policy import Group, Groups, OneAtATime, PlacementPolicy
 from arriero.supervisor.scheduling.dispatcher import Dispatcher
 from arriero.supervisor.scheduling.engine import Engine
-from arriero.supervisor.scheduling.events import (
+from arriero.supervisor.scheduling.messages.events import (
     BecameReady,
     ProcessEnded,
     Reconfigured,

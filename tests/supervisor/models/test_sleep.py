@@ -10,7 +10,7 @@ from arriero.protocol.lease import Grant, Refuse
 from arriero.protocol.values import Phase, State
 from arriero.supervisor.models import fleet
 from arriero.supervisor.progress.server_report import read_report_line
-from arriero.supervisor.scheduling.events import Released, UnloadRequested
+from arriero.supervisor.scheduling.messages.events import Released, UnloadRequested
 from arriero.supervisor.slots.sleep import change_of_sleep
 from tests.supervisor.train import SERVER, Train, open_train
 

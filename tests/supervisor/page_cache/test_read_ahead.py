@@ -17,7 +17,7 @@ from arriero.supervisor.page_cache.read_ahead import (
     read_ahead,
     read_files,
 )
-from arriero.supervisor.scheduling.events import Released
+from arriero.supervisor.scheduling.messages.events import Released
 from tests.supervisor.train import SERVER, open_train
 
 MIB = 1024**2

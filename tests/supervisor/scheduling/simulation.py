@@ -17,7 +17,7 @@ from arriero.supervisor.memory.devices import Budget
 from arriero.supervisor.memory.policy import ByMemory
 from arriero.supervisor.memory.sizes import ModelSize
 from arriero.supervisor.scheduling.engine import Engine
-from arriero.supervisor.scheduling.events import (
+from arriero.supervisor.scheduling.messages.events import (
     BecameReady,
     Command,
     Event,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from arriero.protocol.values import ErrorInfo
 from arriero.supervisor.scheduling.engine import Engine
-from arriero.supervisor.scheduling.events import (
+from arriero.supervisor.scheduling.messages.events import (
     Announce,
     BecameReady,
     Command,

@@ -1,6 +1,6 @@
 import pytest
 
-from arriero.supervisor.scheduling.backoff import Backoff
+from arriero.supervisor.scheduling.states.backoff import Backoff
 
 
 @pytest.mark.parametrize(

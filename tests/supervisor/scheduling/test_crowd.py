@@ -17,7 +17,7 @@ from arriero.protocol.values import QueueEntry
 from arriero.supervisor.control.event_publisher import Publisher
 from arriero.supervisor.scheduling.dispatcher import QUEUE_PAUSE_S, Dispatcher
 from arriero.supervisor.scheduling.engine import Engine
-from arriero.supervisor.scheduling.events import (
+from arriero.supervisor.scheduling.messages.events import (
     BecameReady,
     GrantLease,
     Left,

@@ -9,7 +9,7 @@ from arriero.protocol.events import ProgressMade, QueueChanged, StateChanged
 from arriero.protocol.values import ErrorInfo, Progress
 from arriero.supervisor.placement.policy import OneAtATime
 from arriero.supervisor.scheduling.engine import Engine, Rules
-from arriero.supervisor.scheduling.events import (
+from arriero.supervisor.scheduling.messages.events import (
     Announce,
     BecameReady,
     GrantLease,

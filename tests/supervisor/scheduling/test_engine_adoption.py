@@ -5,7 +5,7 @@ import pytest
 
 from arriero.protocol.lease import HeldLease
 from arriero.supervisor.scheduling.engine import Engine, StandingOrders
-from arriero.supervisor.scheduling.events import (
+from arriero.supervisor.scheduling.messages.events import (
     Adopted,
     BecameReady,
     GrantLease,

@@ -4,7 +4,7 @@ import pytest
 
 from arriero.protocol.values import ErrorInfo
 from arriero.supervisor.scheduling.engine import CUT_LIMIT_S, Engine
-from arriero.supervisor.scheduling.events import (
+from arriero.supervisor.scheduling.messages.events import (
     Failing,
     Hung,
     ProcessEnded,
@@ -18,7 +18,7 @@ from arriero.supervisor.scheduling.events import (
     TimePassed,
     Wanted,
 )
-from arriero.supervisor.scheduling.refusals import hung, stalled
+from arriero.supervisor.scheduling.messages.refusals import hung, stalled
 from tests.supervisor.scheduling.steps import CRASHED, W1, W2, acts, make_ready
 
 HUNG = hung("a", 60.0)

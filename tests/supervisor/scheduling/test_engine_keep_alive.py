@@ -5,7 +5,7 @@ import math
 import pytest
 
 from arriero.supervisor.scheduling.engine import REPORT_LIMIT_S, Engine
-from arriero.supervisor.scheduling.events import (
+from arriero.supervisor.scheduling.messages.events import (
     GrantLease,
     KeptAlive,
     Reported,

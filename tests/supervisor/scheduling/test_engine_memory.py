@@ -10,9 +10,8 @@ from arriero.supervisor.memory.devices import Budget, DeviceReading
 from arriero.supervisor.memory.policy import ByMemory
 from arriero.supervisor.memory.sizes import UNKNOWN, ModelSize
 from arriero.supervisor.placement.policy import Group, Groups
-from arriero.supervisor.scheduling.backoff import Backoff
 from arriero.supervisor.scheduling.engine import SIZING_LIMIT_S, Engine
-from arriero.supervisor.scheduling.events import (
+from arriero.supervisor.scheduling.messages.events import (
     Announce,
     BecameReady,
     Command,
@@ -40,6 +39,7 @@ from arriero.supervisor.scheduling.events import (
     Waiter,
     Wanted,
 )
+from arriero.supervisor.scheduling.states.backoff import Backoff
 from tests.supervisor.scheduling.steps import CRASHED, OTHER, W1, W2, acts, make_ready
 
 GIB = 1024**3

@@ -9,7 +9,7 @@ from arriero.protocol.values import ErrorInfo
 from arriero.supervisor.placement.matrix import Matrix, compile_matrix
 from arriero.supervisor.placement.policy import Group, Groups, OneAtATime, PlacementPolicy
 from arriero.supervisor.scheduling.engine import Engine
-from arriero.supervisor.scheduling.events import (
+from arriero.supervisor.scheduling.messages.events import (
     Announce,
     Command,
     GrantLease,

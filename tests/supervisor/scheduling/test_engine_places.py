@@ -4,7 +4,7 @@ import pytest
 
 from arriero.protocol.values import QueueEntry
 from arriero.supervisor.scheduling.engine import Engine
-from arriero.supervisor.scheduling.events import (
+from arriero.supervisor.scheduling.messages.events import (
     BecameReady,
     GrantLease,
     Left,

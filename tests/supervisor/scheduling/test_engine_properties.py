@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from arriero.protocol.values import ErrorInfo
 from arriero.supervisor.placement.policy import left_running
 from arriero.supervisor.scheduling.engine import Engine
-from arriero.supervisor.scheduling.events import (
+from arriero.supervisor.scheduling.messages.events import (
     BecameReady,
     Command,
     Event,

@@ -6,7 +6,7 @@ from arriero.protocol.events import ProgressMade
 from arriero.protocol.values import ErrorInfo, Progress
 from arriero.supervisor.placement.policy import Group, Groups
 from arriero.supervisor.scheduling.engine import Engine
-from arriero.supervisor.scheduling.events import (
+from arriero.supervisor.scheduling.messages.events import (
     Announce,
     BecameReady,
     Event,

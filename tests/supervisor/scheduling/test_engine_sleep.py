@@ -7,7 +7,7 @@ from arriero.protocol.events import ModelEvicted
 from arriero.supervisor.memory.ledger import RETURN_LIMIT_S
 from arriero.supervisor.memory.sizes import UNKNOWN, ModelSize
 from arriero.supervisor.scheduling.engine import Engine
-from arriero.supervisor.scheduling.events import (
+from arriero.supervisor.scheduling.messages.events import (
     Announce,
     BecameReady,
     Command,

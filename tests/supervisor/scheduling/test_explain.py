@@ -9,10 +9,10 @@ from arriero.protocol.control import ExplainReply
 from arriero.protocol.values import State
 from arriero.supervisor.placement.matrix import compile_matrix
 from arriero.supervisor.placement.policy import Group, Groups, OneAtATime, PlacementPolicy
-from arriero.supervisor.scheduling.events import Spec
-from arriero.supervisor.scheduling.explain import explanation, reason
-from arriero.supervisor.scheduling.model_state import ModelState
-from arriero.supervisor.scheduling.turns import Turn
+from arriero.supervisor.scheduling.messages.events import Spec
+from arriero.supervisor.scheduling.room.explain import explanation, reason
+from arriero.supervisor.scheduling.room.turns import Turn
+from arriero.supervisor.scheduling.states.model_state import ModelState
 
 Action = Literal["serve", "join", "start", "swap", "wait"]
 NOW = 100.0

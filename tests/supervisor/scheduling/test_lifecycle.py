@@ -5,7 +5,7 @@ import pytest
 
 from arriero.protocol.values import State
 from arriero.supervisor.errors import IllegalStep
-from arriero.supervisor.scheduling.lifecycle import TRANSITIONS, Step, after, as_mermaid
+from arriero.supervisor.scheduling.states.lifecycle import TRANSITIONS, Step, after, as_mermaid
 from tests.paths import ROOT
 
 ILLEGAL = [pair for pair in product(get_args(State), Step) if pair not in TRANSITIONS]

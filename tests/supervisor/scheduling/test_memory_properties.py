@@ -11,7 +11,7 @@ from arriero.supervisor.memory.devices import Budget, DeviceReading
 from arriero.supervisor.memory.policy import ByMemory
 from arriero.supervisor.memory.sizes import UNKNOWN, ModelSize
 from arriero.supervisor.scheduling.engine import Engine
-from arriero.supervisor.scheduling.events import (
+from arriero.supervisor.scheduling.messages.events import (
     Command,
     DevicesRead,
     EstimateSize,
@@ -26,7 +26,7 @@ from arriero.supervisor.scheduling.events import (
     Spawn,
     Spec,
 )
-from arriero.supervisor.scheduling.room import Room
+from arriero.supervisor.scheduling.room.room import Room
 from tests.examples import examples
 from tests.supervisor.placement.policies import MODELS
 from tests.supervisor.scheduling.test_engine_properties import (

@@ -3,7 +3,7 @@
 import pytest
 
 from arriero.protocol.values import ErrorInfo
-from arriero.supervisor.scheduling import refusals
+from arriero.supervisor.scheduling.messages import refusals
 
 
 @pytest.mark.parametrize(

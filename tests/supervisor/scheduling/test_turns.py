@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from arriero.supervisor.placement.matrix import compile_matrix
 from arriero.supervisor.placement.policy import Group, Groups, OneAtATime, PlacementPolicy
-from arriero.supervisor.scheduling.turns import plan
+from arriero.supervisor.scheduling.room.turns import plan
 from tests.supervisor.placement.policies import MODELS, policies
 
 ONE = OneAtATime()

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arriero.protocol.values import QueueEntry
-from arriero.supervisor.scheduling.events import Waiter
-from arriero.supervisor.scheduling.model_state import QueuedWaiter
-from arriero.supervisor.scheduling.wait_list import WaitList
+from arriero.supervisor.scheduling.messages.events import Waiter
+from arriero.supervisor.scheduling.states.model_state import QueuedWaiter
+from arriero.supervisor.scheduling.states.wait_list import WaitList
 
 OWNERS, MODELS = "xy", "ab"
 WAITERS = st.builds(Waiter, st.sampled_from(OWNERS), st.integers(0, 3))

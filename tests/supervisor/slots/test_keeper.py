@@ -11,7 +11,7 @@ import trio
 
 from arriero.protocol.lease import Grant
 from arriero.protocol.values import Phase
-from arriero.supervisor.scheduling.events import Released, UnloadRequested
+from arriero.supervisor.scheduling.messages.events import Released, UnloadRequested
 from arriero.supervisor.slots import keeper as limits
 from tests.supervisor.train import SERVER, Train, open_train
 

@@ -28,8 +28,8 @@ import msgspec
 from arriero.protocol.events import ModelEvicted
 from arriero.protocol.values import DeviceStatus, ModelFit, ModelStatus
 
-from ..memory.ledger import Ledger
-from ..memory.sizes import (
+from ...memory.ledger import Ledger
+from ...memory.sizes import (
     NOTHING,
     RAM,
     UNKNOWN,
@@ -42,10 +42,10 @@ from ..memory.sizes import (
     in_order,
     largest,
 )
-from ..memory.victims import Evictable, cheapest
-from ..placement.policy import PlacementPolicy
-from .model_state import ModelState
-from .turns import Turn, plan
+from ...memory.victims import Evictable, cheapest
+from ...placement.policy import PlacementPolicy
+from ..room.turns import Turn, plan
+from ..states.model_state import ModelState
 
 # Turns that are planned ahead: these, or the first two for each device. Those behind them wait, as
 # they would anyway, and the work for each decision has a bound.

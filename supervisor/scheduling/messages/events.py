@@ -18,9 +18,9 @@ from arriero.protocol.lease import HeldLease
 from arriero.protocol.records import UpstreamKind
 from arriero.protocol.values import LOCAL, ErrorInfo, Progress
 
-from ..memory.devices import DeviceReading
-from ..memory.sizes import Amounts, ModelSize
-from ..placement.policy import PlacementPolicy
+from ...memory.devices import DeviceReading
+from ...memory.sizes import Amounts, ModelSize
+from ...placement.policy import PlacementPolicy
 
 Pin: TypeAlias = Literal["", "always", "manual"]
 OnBlocked: TypeAlias = Literal["wait", "refuse", "use"]

@@ -5,11 +5,11 @@ from typing import Literal
 
 from arriero.protocol.control import ExplainReply
 
-from ..placement.matrix import Matrix
-from ..placement.policy import DEFAULT_GROUP, Groups, PlacementPolicy
-from .model_state import ModelState
-from .room import Blockage, Room
-from .turns import Turn
+from ...placement.matrix import Matrix
+from ...placement.policy import DEFAULT_GROUP, Groups, PlacementPolicy
+from ..room.room import Blockage, Room
+from ..room.turns import Turn
+from ..states.model_state import ModelState
 
 
 def explanation(

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from ..placement.policy import PlacementPolicy
+from ...placement.policy import PlacementPolicy
 
 
 class Turn(msgspec.Struct, frozen=True):

@@ -9,8 +9,8 @@ from collections.abc import Collection, Iterable
 
 from arriero.protocol.values import QueueEntry
 
-from .events import Waiter
-from .model_state import QueuedWaiter
+from ..messages.events import Waiter
+from ..states.model_state import QueuedWaiter
 
 
 class WaitList:

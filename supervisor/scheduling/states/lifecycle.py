@@ -10,7 +10,7 @@ from typing import Final
 
 from arriero.protocol.values import State
 
-from ..errors import IllegalStep
+from ...errors import IllegalStep
 
 
 class Step(Enum):

@@ -9,9 +9,9 @@ from arriero.protocol.events import EndReason
 from arriero.protocol.records import UpstreamKind
 from arriero.protocol.values import LOCAL, ErrorInfo, ModelStatus, Phase, Progress, State
 
-from ..memory.sizes import ModelSize
-from .backoff import Backoff
-from .events import Spec, Waiter
+from ...memory.sizes import ModelSize
+from ..messages.events import Spec, Waiter
+from ..states.backoff import Backoff
 
 # A fraction never reaches this before `ready`: a full bar that goes on waiting is a lie.
 _FULLEST: Final = 0.99
