@@ -3,7 +3,7 @@
 import gc
 import os
 import re
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
@@ -60,6 +60,24 @@ _OFFICIAL = re.compile(
 def own_state(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Have supervisors keep their state here, not with those of others on this machine."""
     os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.getbasetemp() / "state")
+
+
+@pytest.fixture(scope="session")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
+    """A function that gives the command of a real llama-server with a tiny model."""
+    from tests.real.parts import ensure_llama_server
+    from tests.real.tiny_gguf import write_tiny_gguf
+
+    binary = ensure_llama_server()
+    folder = tmp_path_factory.mktemp("models")
+    for size in ("tiny", "small"):
+        write_tiny_gguf(folder / f"{size}.gguf", size=size)
+
+    def command(size: str = "tiny", *options: str) -> str:
+        basic = f"{binary} --port ${{PORT}} -m {folder / size}.gguf"
+        return " ".join([basic, "-t 1 -c 512 --parallel 2 --no-webui", *options])
+
+    return command
 
 
 @pytest.hookimpl(wrapper=True)

@@ -28,7 +28,7 @@ from ..processes.process import (
 )
 from ..processes.reaper import Reaper
 from .guard import filled, first_words, guarded, read_host
-from .launcher import Launched, LaunchOrder
+from .launcher import Launched, LaunchOrder, StandIn
 
 log = logging.getLogger(__name__)
 
@@ -48,28 +48,33 @@ class CommandLauncher:
 
     def start(self, order: LaunchOrder) -> Launched:
         """See `Launcher.start`."""
-        handle = _Handle(order, self._reaper)
+        machine = _Machine(order)
         words = guarded(order.launch.command, _GUARDS_SHARE * order.config.unload_timeout_s)
         argv = filled(order.launch.template, words)
-        spec = _spec(order, handle, argv, first_words(_environment(order)))
-        return handle.of(start_process(spec, self._reaper))
+        spec = _spec(order, machine, argv, first_words(_environment(order)))
+        return self._launched(order, machine, start_process(spec, self._reaper))
 
     def adopt(self, order: LaunchOrder, kept: KeptProcess) -> Launched:
         """See `Launcher.adopt`."""
-        handle = _Handle(order, self._reaper)
-        spec = _spec(order, handle, ("model",), b"")
-        return handle.of(adopt_process(kept, spec, self._reaper))
+        machine = _Machine(order)
+        spec = _spec(order, machine, ("model",), b"")
+        return self._launched(order, machine, adopt_process(kept, spec, self._reaper))
+
+    def _launched(
+        self, order: LaunchOrder, machine: "_Machine", process: StartedProcess
+    ) -> Launched:
+        return Launched(_Sent(order, process, machine, self._reaper), machine.place)
 
 
 def _spec(
-    order: LaunchOrder, handle: "_Handle", argv: tuple[str, ...], first_input: bytes
+    order: LaunchOrder, machine: "_Machine", argv: tuple[str, ...], first_input: bytes
 ) -> SpawnSpec:
     return SpawnSpec(
         argv=argv,
         port=order.launch.port,
         socket=order.launch.socket,
         without=order.without,
-        stop_argv=handle.stop_argv,
+        stop_argv=machine.stop_argv,
         first_input=first_input,
         ends_with_input=True,
     )
@@ -82,45 +87,31 @@ def _environment(order: LaunchOrder) -> dict[str, str]:
     return env | ({REPORT_VARIABLE: written or "1"} if order.report else {})
 
 
-class _Handle:
-    """A start on another machine, by the process here that brought it there.
+class _Machine:
+    """Where a start runs, by the guard's own word."""
 
-    Implements `StartedProcess`.
-    """
-
-    def __init__(self, order: LaunchOrder, reaper: Reaper) -> None:
+    def __init__(self, order: LaunchOrder) -> None:
         self._order = order
-        self._reaper = reaper
         self._host = order.launch.host
-        self._is_placed = trio.Event()
+        self._is_known = trio.Event()
         if self._host:
-            self._is_placed.set()
+            self._is_known.set()
 
-    def of(self, process: StartedProcess) -> Launched:
-        """Return what `process` is, seen from the fleet."""
-        self._process = process
-        self.pid, self.started_at = process.pid, process.started_at
-        return Launched(self, self._place)
+    def take(self, line: bytes) -> bool:
+        """Return whether `line` says which machine it is, and nothing else has said that yet."""
+        if self._host or (host := read_host(line)) is None:
+            return False
+        self._host = host
+        self._is_known.set()
+        return True
 
-    async def _place(self) -> LaunchConfig:
-        """Return when the guard has said where it runs.
+    async def place(self) -> LaunchConfig:
+        """See `Launched.place`.
 
         Also where nothing else depends on that: the next supervisor may have to know it.
         """
-        await self._is_placed.wait()
+        await self._is_known.wait()
         return self._order.launch.on(self._host)
-
-    def entrust(self, card: bytes) -> None:
-        """See `RunningProcess.entrust`."""
-        self._process.entrust(card)
-
-    def ask_to_end(self) -> None:
-        """See `RunningProcess.ask_to_end`."""
-        self._process.ask_to_end()
-
-    def stop(self, *, grace_s: float) -> None:
-        """See `RunningProcess.stop`."""
-        self._process.stop(grace_s=grace_s)
 
     def stop_argv(self, pid: int) -> tuple[str, ...]:
         """Return the stop command; none while it needs a machine that is not known."""
@@ -128,6 +119,17 @@ class _Handle:
         if not self._host and any(HOST in word for word in words):
             return ()
         return tuple(word.replace(HOST, self._host) for word in words)
+
+
+class _Sent(StandIn):
+    """A start on another machine, by the process here that brought it there."""
+
+    def __init__(
+        self, order: LaunchOrder, process: StartedProcess, machine: _Machine, reaper: Reaper
+    ) -> None:
+        super().__init__(order, process)
+        self._machine = machine
+        self._reaper = reaper
 
     async def run(
         self, on_line: Callable[[Stream, bytes], None], *, term_grace_s: float = TERM_GRACE_S
@@ -139,14 +141,11 @@ class _Handle:
         """
 
         def take(stream: Stream, line: bytes) -> None:
-            if not self._host and stream == "stdout" and (host := read_host(line)) is not None:
-                self._host = host
-                self._is_placed.set()
-            else:
+            if stream != "stdout" or not self._machine.take(line):
                 on_line(stream, line)
 
         end = await self._process.run(take, term_grace_s=term_grace_s)
-        if not end.asked and (argv := self.stop_argv(self.pid)):
+        if not end.asked and (argv := self._machine.stop_argv(self.pid)):
             await self._clean_up(argv, on_line)
         return end
 

@@ -1,5 +1,6 @@
 """The interface of launchers: what is ordered, and what was started."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Collection
 from typing import NamedTuple, Protocol
 
@@ -7,7 +8,7 @@ import msgspec
 
 from ..config.load import LaunchConfig, ModelConfig
 from ..processes.kept_process import KeptProcess
-from ..processes.process import StartedProcess
+from ..processes.process import TERM_GRACE_S, Exit, StartedProcess, Stream
 
 
 class LaunchOrder(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,3 +73,33 @@ class Launcher(Protocol):
         Raises:
             SpawnError: It has just ended, or cannot be gone on with. Nothing of it is left.
         """
+
+
+class StandIn(ABC):
+    """A start on another machine, by the process here that stands for it.
+
+    Implements `StartedProcess`: what is done to the one is done to the other.
+    """
+
+    def __init__(self, order: LaunchOrder, process: StartedProcess) -> None:
+        self._order = order
+        self._process = process
+        self.pid, self.started_at = process.pid, process.started_at
+
+    def entrust(self, card: bytes) -> None:
+        """See `RunningProcess.entrust`."""
+        self._process.entrust(card)
+
+    def ask_to_end(self) -> None:
+        """See `RunningProcess.ask_to_end`."""
+        self._process.ask_to_end()
+
+    def stop(self, *, grace_s: float) -> None:
+        """See `RunningProcess.stop`."""
+        self._process.stop(grace_s=grace_s)
+
+    @abstractmethod
+    async def run(
+        self, on_line: Callable[[Stream, bytes], None], *, term_grace_s: float = TERM_GRACE_S
+    ) -> Exit:
+        """See `StartedProcess.run`. Lines of the process itself are not passed on."""

@@ -38,7 +38,7 @@ from ..ray.words import (
     variable_for_bridge,
     variable_for_tether,
 )
-from .launcher import Launched, LaunchOrder
+from .launcher import Launched, LaunchOrder, StandIn
 
 log = logging.getLogger(__name__)
 
@@ -149,15 +149,13 @@ def _spec(order: LaunchOrder, variable: dict[str, str]) -> SpawnSpec:
     )
 
 
-class _Tethered:
-    """A start on some node, by its tether. Implements `StartedProcess`."""
+class _Tethered(StandIn):
+    """A start on some node, by its tether."""
 
     def __init__(self, order: LaunchOrder, process: StartedProcess) -> None:
-        self._order = order
-        self._process = process
+        super().__init__(order, process)
         self._where: Placed | None = None
         self._is_placed = trio.Event()
-        self.pid, self.started_at = process.pid, process.started_at
 
     def launched(self) -> Launched:
         """Return what was started, seen from the fleet."""
@@ -168,18 +166,6 @@ class _Tethered:
         assert self._where is not None
         host, name = self._where.host, self._where.name
         return replace(self._order.launch.on(f"[{host}]" if ":" in host else host), host=name)
-
-    def entrust(self, card: bytes) -> None:
-        """See `RunningProcess.entrust`."""
-        self._process.entrust(card)
-
-    def ask_to_end(self) -> None:
-        """See `RunningProcess.ask_to_end`."""
-        self._process.ask_to_end()
-
-    def stop(self, *, grace_s: float) -> None:
-        """See `RunningProcess.stop`."""
-        self._process.stop(grace_s=grace_s)
 
     async def run(
         self, on_line: Callable[[Stream, bytes], None], *, term_grace_s: float = TERM_GRACE_S

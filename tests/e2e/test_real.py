@@ -18,27 +18,11 @@ from trains import PATIENCE_S, Train, eventually
 from tests.bench.curve import LIMIT, Curve, commands
 from tests.official import openai
 from tests.real.parts import MODELS, ensure_llama_server, ensure_models
-from tests.real.tiny_gguf import write_tiny_gguf
 
 pytestmark = pytest.mark.e2e
 
 MARKER = "swap-progress: "
 QUESTION: list[Any] = [{"role": "user", "content": "Who drives a train of llamas?"}]
-
-
-@pytest.fixture(scope="session")
-def llama(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
-    """A function that gives the command of a real llama-server with a tiny model."""
-    binary = ensure_llama_server()
-    folder = tmp_path_factory.mktemp("models")
-    for size in ("tiny", "small"):
-        write_tiny_gguf(folder / f"{size}.gguf", size=size)
-
-    def command(size: str = "tiny", *options: str) -> str:
-        basic = f"{binary} --host 127.0.0.1 --port ${{PORT}} -m {folder / size}.gguf"
-        return " ".join([basic, "-t 1 -c 512 --parallel 2 --no-webui", *options])
-
-    return command
 
 
 @pytest.fixture
@@ -420,7 +404,7 @@ def test_servers_with_keys_answer_behind_us_and_nobody_else(
 def test_a_server_on_a_unix_socket_chats_streams_and_stops(
     ride: Callable[..., Train], llama: Callable[..., str], tmp_path: Path
 ) -> None:
-    command = llama().replace("--host 127.0.0.1 --port ${PORT}", "--host %s/${MODEL_ID}.sock")
+    command = llama().replace("--port ${PORT}", "--host %s/${MODEL_ID}.sock")
     train = ride(
         {
             "models": {
