@@ -26,12 +26,22 @@ _AGENT: Final = "arriero.supervisor.ray.agent"
 # Seconds for the agent to end: it kills its server.
 _END_S: Final = 30.0
 
+# Seconds until there is an agent. A bridge asks for it at once; one that was killed meanwhile never
+# does, and what the place has taken of its node would be taken for ever.
+BEGIN_S: Final = 30.0
+
 
 class PlaceHolder:
-    """One place. What it is asked comes from the bridge."""
+    """One place. What it is asked comes from the bridge; it ends if that asks nothing.
 
-    def __init__(self) -> None:
+    Args:
+        begin_s: Seconds until it has to have an agent.
+    """
+
+    def __init__(self, begin_s: float = BEGIN_S) -> None:
         self._agent: subprocess.Popen[bytes] | None = None
+        self._has_agent = threading.Event()
+        threading.Thread(target=self._end_unless_begun, args=[begin_s], daemon=True).start()
 
     def begin(self, version: int, node: str, host: str, key: str) -> bytes:
         """Start the agent; return a line with a `Placed`, or a `PlaceRefused`.
@@ -52,6 +62,7 @@ class PlaceHolder:
         agent = self._agent = subprocess.Popen(
             [sys.executable, "-m", _AGENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
+        self._has_agent.set()
         threading.Thread(target=self._end_with, args=[agent], daemon=True).start()
         assert agent.stdin is not None
         assert agent.stdout is not None
@@ -70,6 +81,10 @@ class PlaceHolder:
             assert self._agent.stdin is not None
             self._agent.stdin.close()
             self._agent.wait(_END_S)
+
+    def _end_unless_begun(self, begin_s: float) -> None:
+        if not self._has_agent.wait(begin_s):
+            os._exit(0)
 
     def _end_with(self, agent: "subprocess.Popen[bytes]") -> None:
         """End when the agent has: the place is free then."""

@@ -7,7 +7,8 @@ bridge hears of it from there.
 
 There is one place for a model, and Ray has its name: it gives it to one only. Who wants it again
 ends the earlier one first, and waits until nothing can run there any more. So nothing is started
-twice, whoever was killed meanwhile.
+twice, whoever was killed meanwhile. What an earlier bridge had under way when it was killed, and
+nobody wants again, the next one ends.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ import socket
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -73,6 +75,7 @@ class Bridge:
         self._is_connected = asyncio.Event()
         self._trouble = "connecting to Ray"
         self._lost: dict[str, float] = {}  # machines, and when
+        self._wanted = Counter[str]()  # names of places, and how many tethers want them
 
     async def connect(self, order: BridgeOrder) -> None:
         """Connect to Ray, whenever that will be."""
@@ -95,11 +98,14 @@ class Bridge:
         places: list[RayPlace] = []
         lost: list[MachineLost] = []
         tasks: set[asyncio.Task[None]] = set()
+        name = ""
         try:
             async with asyncio.timeout(_FIRST_WORD_S):
                 wanted = read_to_bridge(await reader.readline())
             if not isinstance(wanted, PlaceWanted):
                 return
+            name = _name_of(wanted)
+            self._wanted[name] += 1
             over = asyncio.create_task(self._until_over(reader, lost))
             finding = asyncio.create_task(self._find(wanted, writer, places))
             tasks = {over, finding}
@@ -115,7 +121,26 @@ class Bridge:
             await asyncio.gather(*tasks, return_exceptions=True)
             for place in places:
                 await self._end(place, waits=not lost)
+            if name:
+                self._wanted[name] -= 1
             writer.close()
+
+    async def end_what_nobody_holds(self) -> None:
+        """End the places of a bridge before this one that no tether has come for.
+
+        One that lives has come by then, or has lost its server. Names are those that have places,
+        so there are not more of them than models.
+        """
+        await self._is_connected.wait()
+        await asyncio.sleep(LOST_S)
+        try:
+            for name in await _in_thread(cluster.names):
+                place = await _in_thread(cluster.find, name)
+                if place is not None and not self._wanted[name]:
+                    _say(f"{name} is nobody's: it is ended")
+                    await self._end(place, waits=True)
+        except PlaceLost as exc:
+            _say(f"cannot look for places that are nobody's: {exc}")
 
     async def _until_over(self, reader: asyncio.StreamReader, lost: list[MachineLost]) -> None:
         while line := await reader.readline():
@@ -145,7 +170,7 @@ class Bridge:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_S):
                     await self._is_connected.wait()
-        name = f"arriero-{wanted.model}"
+        name = _name_of(wanted)
         if wanted.placed is not None:
             if (found := await _in_thread(cluster.find, name)) is not None:
                 places.append(found)
@@ -222,6 +247,10 @@ class Bridge:
             await asyncio.sleep(_NAME_S)
 
 
+def _name_of(wanted: PlaceWanted) -> str:
+    return f"arriero-{wanted.model}"
+
+
 def _make(name: str, demand: Demand, avoid: frozenset[str], places: list[RayPlace]) -> None:
     """Wish for a place; it is in `places` whatever becomes of who has asked."""
     places[:] = [cluster.make(name, demand, avoid)]
@@ -270,6 +299,7 @@ async def run(order: BridgeOrder) -> None:
     server = await asyncio.start_unix_server(bridge.serve, sock=door, limit=MAX_LAUNCH_BYTES)
     async with server, asyncio.TaskGroup() as tasks:
         tasks.create_task(bridge.connect(order))
+        tasks.create_task(bridge.end_what_nobody_holds())
         tasks.create_task(server.serve_forever())
 
 

@@ -153,6 +153,18 @@ def find(name: str) -> RayPlace | None:
         raise PlaceLost(_reason(exc)) from exc
 
 
+def names() -> list[str]:
+    """Return the names of all places of this supervisor, and of earlier ones in its place.
+
+    Raises:
+        PlaceLost: Ray cannot be asked.
+    """
+    try:
+        return cast(list[str], ray.util.list_named_actors())
+    except exceptions.RayError as exc:
+        raise PlaceLost(_reason(exc)) from exc
+
+
 def nodes() -> list[RayNode]:
     """Return the machines of the cluster that live."""
     free = state.available_resources_per_node()

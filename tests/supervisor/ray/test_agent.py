@@ -175,6 +175,19 @@ async def test_server_ends_with_the_agents_input(agent: Agent) -> None:
         os.kill(pid, 0)
 
 
+def test_place_ends_if_nobody_begins_there() -> None:
+    """The bridge was killed when it had wished for it."""
+    script = (
+        "import sys, time; from arriero.supervisor.ray.actor import PlaceHolder; "
+        "PlaceHolder(begin_s=float(sys.argv[1])); time.sleep(3); sys.exit(7)"
+    )
+    ended = [
+        subprocess.run([sys.executable, "-c", script, begin_s], cwd=ROOT, timeout=60).returncode
+        for begin_s in ("0.1", "60")
+    ]
+    assert ended == [0, 7]
+
+
 def test_lines_that_come_too_fast_are_counted() -> None:
     lines = LineQueue()
     for number in range(3000):
