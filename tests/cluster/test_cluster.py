@@ -166,6 +166,20 @@ def test_node_is_lost_in_mid_stream(train: Train, cluster: Cluster) -> None:
     cluster.add(f"{node}-again", cpus=2)
 
 
+def test_place_that_nobody_wants_any_more_is_ended(train: Train, cluster: Cluster) -> None:
+    """Ray would keep it for ever, and give it to nobody."""
+    lines = frames(train, "picky", max_tokens=4)
+    until(lines, "waiting for a machine: no machine has 1 of rare")
+    assert asked(train, "tiny").status_code == 200
+    kill(train)
+    serve_again(train, env=cluster.environ)
+
+    assert asked(train, "tiny").status_code == 200
+    eventually(lambda: "arriero-picky is nobody's" in train.log_text(), what="the end of its wish")
+    assert "arriero-tiny is nobody's" not in train.log_text()
+    assert asked(train, "tiny").status_code == 200
+
+
 def test_waiter_is_served_when_a_node_joins(train: Train, cluster: Cluster) -> None:
     lines = frames(train, "picky", max_tokens=4)
     until(lines, "waiting for a machine: no machine has 1 of rare")

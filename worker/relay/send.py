@@ -31,6 +31,7 @@ from ..upstreams.retry import Retries
 from .exchange import Exchange
 from .progress_updates import READY_VIEW
 from .upload import Upload
+from .wait_for_model import STREAM_HOLD_S, hold_limit_s, too_long
 
 # Bodies up to this size are sent together with the head: copying is cheaper than a system call.
 _JOINED_BYTES = 64 * 1024
@@ -38,9 +39,8 @@ _JOINED_BYTES = 64 * 1024
 # What an interim response begins with.
 _ANY_INTERIM = b"HTTP/1.1 1"
 
-# Seconds for which another machine may go on telling of its model, and how often: a load takes
-# minutes, and is told of twice a second.
-_ELSEWHERE_S = 3600.0
+# How often another machine may tell of its model: a load takes minutes, and is told of twice a
+# second.
 _MAX_INTERIM = 10_000
 
 
@@ -351,9 +351,14 @@ async def _read_head(
     """Return the first final head, and the bytes behind it.
 
     What another machine tells of its model before that is told to the client.
+
+    Raises:
+        Unavailable: The request has waited for its model there for as long as it may.
+        UpstreamDied: It went away, or broke the rules of HTTP.
+        UpstreamSilent: It said nothing for too long.
     """
     conn, peer, interim = exchange.writer.conn, exchange.request.peer, 0
-    until = math.inf
+    since = until = math.inf
     while True:
         end = data.find(b"\r\n\r\n") + 4
         if end >= 4:
@@ -364,7 +369,9 @@ async def _read_head(
                 if interim > _MAX_INTERIM:
                     raise UpstreamDied("cannot read the answer: nothing but interim ones comes")
                 if view is not None:
-                    until = min(until, conn.monitor.now + _ELSEWHERE_S)
+                    since = min(since, conn.monitor.now)
+                    is_ready = view.stage == "ready"
+                    until = since + (STREAM_HOLD_S if is_ready else hold_limit_s(exchange))
                     idle_s = min(exchange.request.config.upstream_idle_s, request.head_s)
                     conn.deadline = min(until, conn.monitor.now + idle_s)
                     await exchange.hear(view)
@@ -382,6 +389,9 @@ async def _read_head(
             conn.deadline = conn.monitor.now + exchange.request.config.upstream_idle_s
             more = await first_bytes(exchange, link)
         if not more:
+            conn.check()
+            if conn.expired and conn.monitor.now >= until and exchange.elsewhere is not None:
+                raise too_long(exchange.request)
             blame(conn)
             raise UpstreamDied("the model's server went away before it answered")
         data += more

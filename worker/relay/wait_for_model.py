@@ -10,7 +10,6 @@ from arriero.protocol.values import ErrorInfo
 from ..connections.connection import Connection, WaitingFor, Wakeup
 from ..errors import (
     NotRunning,
-    RelayError,
     StillLoading,
     Unavailable,
     from_supervisor,
@@ -46,9 +45,7 @@ async def hold(service: RelayContext, exchange: Exchange, *, keepalive: bool = F
     waiter, want = service.leases.want(model, partial(service.waking.soon, wakeup.set), is_limited)
     conn.wait_for(WaitingFor.SUPERVISOR, float("inf"))
     progress = exchange.wait_for_model()
-    is_kept_alive = keepalive or request.can_be_told or request.gets_blanks
-    hold_s = STREAM_HOLD_S if is_kept_alive else request.config.nonstream_hold_s
-    until = trio.current_time() + hold_s
+    until = trio.current_time() + hold_limit_s(exchange, keepalive=keepalive)
     service.say(want)
     subscriber = service.broadcast.add(progress)
     try:
@@ -58,7 +55,7 @@ async def hold(service: RelayContext, exchange: Exchange, *, keepalive: bool = F
                 await wakeup.wait()
         outcome = waiter.outcome
         if outcome is None:
-            raise _too_long(request)
+            raise too_long(request)
         service.broadcast.remove(subscriber)
         if isinstance(outcome, ErrorInfo):
             raise from_supervisor(model, outcome)
@@ -117,6 +114,20 @@ async def pause(conn: Connection, seconds: float) -> None:
     conn.check()
 
 
-def _too_long(request: ModelRequest) -> RelayError:
+def hold_limit_s(exchange: Exchange, *, keepalive: bool = False) -> float:
+    """Return the seconds that a request may wait for its model.
+
+    It is short for a client that hears nothing meanwhile. Another program that is told of its wait
+    has a client, and a limit, of its own.
+    """
+    request, progress = exchange.request, exchange.progress
+    is_told = progress is not None and progress.hop is not None
+    if keepalive or is_told or request.can_be_told or request.gets_blanks:
+        return STREAM_HOLD_S
+    return request.config.nonstream_hold_s
+
+
+def too_long(request: ModelRequest) -> Unavailable:
+    """Return what a request is told that has waited for as long as it may."""
     message = f"model {request.route.model} is not ready yet; ask again, the load goes on"
     return Unavailable(message) if request.can_be_told else StillLoading(message)

@@ -361,6 +361,44 @@ async def test_a_machine_that_loads_has_time(open_rig: OpenRig) -> None:
             assert b"yes" in await ask(rig, STREAM)
 
 
+async def test_a_long_wait_on_another_machine_is_no_failure_of_it(open_rig: OpenRig) -> None:
+    loads = [step for _ in range(100) for step in (tells("loading"), 0.1)]
+    async with machines(a=sends(*loads, ANSWER), b=answer_json) as found:
+        options = found.options() | Options(nonstream_hold_s=0.8)
+        async with open_rig(**options) as rig:
+            rig.chooses = in_order("a/m", "b/m")
+            got = await ask(rig)
+            assert got.startswith(b"HTTP/1.1 503 ")
+            assert b'"code":"model_loading"' in got
+            assert b"Retry-After: " in got
+            await rig.heard(Deselect)
+            assert rig.count(Select) == 1
+            assert rig.count(PeerFailed) == 0
+            assert not found["b"].exchanges
+
+
+async def test_only_the_wait_for_the_model_has_that_limit(open_rig: OpenRig) -> None:
+    steps = [tells("loading"), 0.3, tells("ready"), 1.5]
+    async with machines(a=sends(*steps, ANSWER)) as found:
+        options = found.options() | Options(nonstream_hold_s=0.8)
+        async with open_rig(**options) as rig:
+            assert b"yes" in await ask(rig)
+
+
+async def test_who_tells_another_program_of_a_wait_sets_it_no_limit(open_rig: OpenRig) -> None:
+    asks = (b"Connection: X-Arriero-Progress, close", b"X-Arriero-Progress: 1")
+    async with open_rig(models=(ModelRoute(model="m"),), nonstream_hold_s=0.3) as rig:
+        rig.grants = False
+        async with await rig.connect() as stream:
+            await stream.send_all(post(BODY, *asks, close=False))
+            want = await rig.heard(Want)
+            await trio.sleep(1.0)
+            rig.grant(want)
+            got = await read_to_end(stream)
+        assert b"HTTP/1.1 102 " in got
+        assert b"HTTP/1.1 200 " in got
+
+
 async def test_a_flood_of_interim_responses_ends_its_request(open_rig: OpenRig) -> None:
     flood = [tells("loading", fraction=0.5) * 100 for _ in range(120)]
     async with machines(a=sends(*flood, ANSWER)) as found, open_rig(**found.options()) as rig:
