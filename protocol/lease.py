@@ -281,14 +281,14 @@ class PeerFailed(LeaseMessage, frozen=True, kw_only=True, tag="peer-failed"):
     Attributes:
         peer: Its id.
         model: The model's name there.
-        failure: `unreachable`: no connection, or nothing came; `error`: what came says that it
-            failed.
+        failure: `unreachable`: no connection, or that has ended; `silent`: nothing came in time;
+            `error`: what came says that it failed.
         why: In words.
     """
 
     peer: str
     model: str
-    failure: Literal["unreachable", "error"]
+    failure: Literal["unreachable", "silent", "error"]
     why: str
 
 
@@ -518,6 +518,18 @@ class Away(LeaseMessage, frozen=True, kw_only=True, tag="away"):
     """The supervisor ends, and the next one comes at once: wait for it."""
 
 
+class PeerLost(LeaseMessage, frozen=True, kw_only=True, tag="peer-lost"):
+    """A peer did not answer a question of the supervisor: it is not asked any more.
+
+    What waits there for a first byte, and may go elsewhere, goes there now.
+
+    Attributes:
+        peer: Its id.
+    """
+
+    peer: str
+
+
 class Noted(LeaseMessage, frozen=True, kw_only=True, tag="noted"):
     """`Finished` number `number` is kept, and so are all before it."""
 
@@ -643,6 +655,7 @@ FromSupervisor: TypeAlias = (
     | Probe
     | Finish
     | Away
+    | PeerLost
     | Noted
     | Claimed
     | Selected

@@ -426,6 +426,7 @@ async def supervise(
             lambda: dispatcher.epoch,
             lambda: in_force.peer_models,
             engine.demand,
+            lambda peer: lease_server.say_lost(peer),
         )
         await peers.load()
         in_force.told = peers.told()

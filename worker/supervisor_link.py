@@ -26,6 +26,7 @@ from arriero.protocol.lease import (
     KeyAnswer,
     Noted,
     Peeked,
+    PeerLost,
     PreviewOrder,
     Probe,
     ProfileAnswer,
@@ -332,6 +333,8 @@ class SupervisorLink:
                 self.finish.set()
             case Away():
                 self._is_away()
+            case PeerLost(peer=peer):
+                service.awaited.lost(peer, trio.current_time())
             case Noted():
                 while self._unnoted and self._unnoted[0][0] <= message.number:
                     self._unnoted.popleft()

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -41,6 +42,7 @@ class PeerKeeper:
         limits: WatchLimits = WATCH_LIMITS,
         tell_s: float = _TELL_S,
         unix_now: Callable[[], float] = time.time,
+        lost: Callable[[str], None] = lambda peer: None,
     ) -> None:
         """Build it: there are no peers yet.
 
@@ -51,10 +53,12 @@ class PeerKeeper:
             limits: Times of all that are watched.
             tell_s: Seconds between two calls of `changed`.
             unix_now: Gives the Unix time.
+            lost: Called with the id of a peer that has not answered a question.
         """
         self.states = PeerStates()
         self._file = file
         self._tell = changed
+        self._lost = lost
         self._own_epoch = own_epoch
         self._limits = limits
         self._tell_s = tell_s
@@ -109,6 +113,7 @@ class PeerKeeper:
                 self._unix_now,
                 self._own_epoch,
                 self._limits,
+                partial(self._lost, name),
             )
             scope = self._scopes[name] = trio.CancelScope()
             nursery.start_soon(_within, scope, watch)

@@ -44,6 +44,7 @@ class LatePeers:
         own_epoch: Callable[[], str],
         names: Callable[[], PeerModels],
         local: Callable[[str], ModelDemand | None],
+        lost: Callable[[str], None] = lambda peer: None,
     ) -> None:
         """Build it.
 
@@ -54,6 +55,7 @@ class LatePeers:
             own_epoch: Gives that of this supervisor.
             names: Gives the names of models of peers.
             local: Tells how a model here stands.
+            lost: Called with the id of a peer that has not answered a question.
         """
         self.keeper: PeerKeeper | None = None
         self.places: Places | None = None
@@ -63,6 +65,7 @@ class LatePeers:
         self._config = config
         self._file = file
         self._changed = changed
+        self._lost = lost
         self._own_epoch = own_epoch
         self._came = trio.Event()
 
@@ -82,7 +85,7 @@ class LatePeers:
             from .places import Places
             from .wake import Waker
 
-            self.keeper = PeerKeeper(self._file, self._changed, self._own_epoch())
+            self.keeper = PeerKeeper(self._file, self._changed, self._own_epoch(), lost=self._lost)
             self.places = Places(self._names, self._local, self.keeper.states, trio.current_time)
             self.waker = Waker(lambda: self._config().peers, trio.current_time)
             self._came.set()

@@ -279,7 +279,7 @@ class PeerStates:
         Args:
             peer: Who was asked.
             model: For which model, by its name there.
-            failure: Of which kind it was: an error is the model's, all else the machine's.
+            failure: Of which kind it was: what is unreachable is the machine, all else the model.
             why: In words.
             now: The time.
 
@@ -300,7 +300,8 @@ class PeerStates:
                 del state.of_models[next(iter(state.of_models))]
             circuit = state.of_models[model] = Circuit(self._limits)
         circuit.failed(failure, why, now, self._chance())
-        state.circuit.succeeded(now)  # the machine has answered
+        if failure == "error":  # the machine has answered
+            state.circuit.succeeded(now)
         return False
 
     def succeeded(self, peer: str, model: str, now: float) -> None:

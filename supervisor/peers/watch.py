@@ -72,7 +72,8 @@ class WatchLimits(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         answer_s: For a whole list, or the head of the feed.
-        silence_s: Longest silence of the feed; it says something every 15 s.
+        silence_s: Longest silence of the feed; it says something every 15 s. Then the list is
+            asked for, which is quickly told by who lives.
         poll_s: Between two lists of one that tells how its models stand in them.
         plain_poll_s: The same of one that does not.
         followed_poll_s: The same of one that is followed.
@@ -85,7 +86,7 @@ class WatchLimits(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     answer_s: float = 15.0
-    silence_s: float = 45.0
+    silence_s: float = 20.0
     poll_s: float = 10.0
     plain_poll_s: float = 60.0
     followed_poll_s: float = 300.0
@@ -128,6 +129,7 @@ class PeerWatch:
         unix_now: Gives the Unix time.
         own_epoch: Of this supervisor: a feed that has it is our own.
         limits: Its times.
+        lost: Called when it has not answered a question.
     """
 
     def __init__(
@@ -138,10 +140,12 @@ class PeerWatch:
         unix_now: Callable[[], float],
         own_epoch: str,
         limits: WatchLimits = WATCH_LIMITS,
+        lost: Callable[[], None] = lambda: None,
     ) -> None:
         self.peer = peer
         self._states = states
         self._changed = changed
+        self._lost = lost
         self._unix_now = unix_now
         self._own_epoch = own_epoch
         self._limits = limits
@@ -213,6 +217,7 @@ class PeerWatch:
         why = clean_words(why)
         self._say(why)
         self._states.is_away(self.peer.peer, why, trio.current_time())
+        self._lost()
 
     def _say(self, why: str) -> None:
         """Write why the peer has no list, or that it has one again, if that is news."""

@@ -45,6 +45,7 @@ from arriero.protocol.lease import (
     Noted,
     Peek,
     PeerFailed,
+    PeerLost,
     PreviewOrder,
     PreviewOutcome,
     Probe,
@@ -230,6 +231,12 @@ class LeaseServer:
         away = encode(Away())
         for peer in self._peers.values():
             self._hand_over(peer, away)
+
+    def say_lost(self, peer: str) -> None:
+        """Tell all workers that a peer does not answer."""
+        lost = encode(PeerLost(peer=peer))
+        for worker in self._peers.values():
+            self._hand_over(worker, lost)
 
     def send(self, owner: str, message: FromSupervisor) -> None:
         """Send `message` to the worker `owner`; one that is gone misses it."""

@@ -12,9 +12,9 @@ Lowest first:
     context             What handling a request needs.
     detours             Selectors, machines, filters, and models in the place of others.
     upstream_request    What is sent to a model, or to a peer.
+    wait_for_model      Wait for a lease; pauses.
     send                Send it, read the head: `UpstreamResponse` or `RetryAfter`.
     stream_response     SSE responses.
     response            Non-stream responses, as they are or translated.
-    wait_for_model      Wait for a lease; pauses.
     handler             Request -> lease -> upstream -> response; errors.
 """

@@ -36,6 +36,7 @@ from ..leases.leases import Lease, Leases
 from ..leases.queries import PendingQueries
 from ..leases.running_requests import RunningRequests
 from ..progress.model_view import ProgressView
+from ..upstreams.awaited_peers import AwaitedPeers
 from ..upstreams.pool import Upstreams
 from .progress_broadcast import ProgressBroadcast
 
@@ -95,6 +96,7 @@ class RelayContext:
         bodies: Memory that the bodies of requests take.
         waking: Wakes the tasks of requests that have waited.
         broadcast: Sends progress updates to waiting clients.
+        awaited: Requests that wait for other machines, and may go to the next one.
         ask: Asks the supervisor; set by whoever can.
         feeds: Those who follow logs and events.
         read_logs: Reads logs and events for pages; set likewise.
@@ -123,6 +125,7 @@ class RelayContext:
     bodies: BodyMemory = field(default_factory=BodyMemory)
     waking: BatchedWakeups = field(default_factory=BatchedWakeups)
     broadcast: ProgressBroadcast = field(init=False)
+    awaited: AwaitedPeers = field(default_factory=AwaitedPeers)
     ask: AsksSupervisor = field(default=_nobody_to_ask)
     feeds: FeedHub = field(default_factory=FeedHub)
     read_logs: LogPages = field(default_factory=NoLogPages)

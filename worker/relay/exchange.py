@@ -1,5 +1,6 @@
 """`Exchange`: one request, and how its client is answered."""
 
+import math
 import os
 import time
 
@@ -38,6 +39,8 @@ class Exchange(msgspec.Struct, eq=False):
         elsewhere: What another machine has told last of its model; None if it loads nothing.
         may_fall: If it fails before its response begins, it goes to another machine.
         is_answered: Its response has begun to come.
+        is_given_up: It is not waited for any longer where it was sent.
+        heard_at: When another machine has told last of its model.
     """
 
     request: ModelRequest
@@ -49,6 +52,15 @@ class Exchange(msgspec.Struct, eq=False):
     elsewhere: ModelView | None = None
     may_fall: bool = False
     is_answered: bool = False
+    is_given_up: bool = False
+    heard_at: float = -math.inf
+
+    def give_up(self) -> None:
+        """Wait no longer for where it was sent, as if that had said nothing for too long."""
+        conn = self.writer.conn
+        if conn.upstream is not None:  # else it is about to be sent, or has failed already
+            self.is_given_up = conn.expired = True
+            conn.upstream.cut()
 
     async def hear(self, view: ModelView | None) -> None:
         """Pass on what another machine tells of its model; None: nothing comes of that.
@@ -57,6 +69,7 @@ class Exchange(msgspec.Struct, eq=False):
             ClientGone: The client has left.
         """
         before, now = self.elsewhere, trio.current_time()
+        self.heard_at = now
         if view is None or view.stage == "ready":
             self.elsewhere = None
             if before is not None:

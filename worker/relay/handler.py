@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Final, Literal
+from typing import Final, Literal, TypeAlias
 
 import trio
 from msgspec import UNSET
@@ -70,6 +70,8 @@ _ONLY_READS: Final = frozenset({"read"})
 
 # Characters of an ``Idempotency-Key`` that count; it is a UUID as a rule.
 _MAX_KEY_CHARS: Final = 256
+
+_Failure: TypeAlias = Literal["unreachable", "silent", "error"]
 
 
 async def answer(
@@ -274,10 +276,15 @@ async def _serve_in_turn(service: RelayContext, exchange: Exchange, search: Plac
     """
     account, conn = exchange.account, exchange.writer.conn
     while True:
-        exchange.may_fall = search.has_more
+        exchange.may_fall, exchange.is_given_up = search.has_more, False
         failure: RelayError
         try:
-            await _serve(service, exchange)
+            peer = exchange.request.peer
+            if peer is None or not exchange.may_fall or not exchange.request.is_replayable:
+                await _serve(service, exchange)
+                return
+            with service.awaited.waits(peer.peer, exchange):
+                await _serve(service, exchange)
             return
         except (*_FALLS, UpstreamRefused) as error:
             if exchange.is_answered or isinstance(error, StillLoading) or conn.verdict is not None:
@@ -291,7 +298,7 @@ async def _serve_in_turn(service: RelayContext, exchange: Exchange, search: Plac
         place = await search.next()
         if place:
             await led_elsewhere(service, exchange, place)
-        elif isinstance(failure, UpstreamRefused):
+        elif isinstance(failure, UpstreamRefused) or exchange.is_given_up:
             exchange.may_fall = False  # what it says now is the answer
             await _serve(service, exchange)
             return
@@ -403,8 +410,10 @@ async def _serve_peer(service: RelayContext, exchange: Exchange, peer: PeerRoute
         try:
             response = await send(exchange, endpoint, sent, retries)
         except (UpstreamDied, UpstreamSilent) as error:
-            is_slow = isinstance(error, UpstreamSilent)
-            _tell_failed(service, exchange, error.message, "error" if is_slow else "unreachable")
+            is_silent = isinstance(error, UpstreamSilent)
+            if not exchange.is_given_up:  # the supervisor has told us that
+                failure: _Failure = "silent" if is_silent else "unreachable"
+                _tell_failed(service, exchange, error.message, failure)
             if not isinstance(error, UpstreamUnreachable) or not request.is_replayable:
                 raise
             if peer.wake_s and not exchange.may_fall:
@@ -467,7 +476,7 @@ def _tell_failed(
     service: RelayContext,
     exchange: Exchange,
     why: str,
-    failure: Literal["unreachable", "error"] = "unreachable",
+    failure: _Failure = "unreachable",
 ) -> None:
     """Tell the supervisor that a peer could not answer."""
     route = exchange.request.route

@@ -3,6 +3,7 @@
 Lowest first:
 
     admission_gate  How many may wait for an upstream's first word.
+    awaited_peers   Who waits for a peer that falls silent, and may go elsewhere.
     aws_sigv4       AWS Signature Version 4.
     extra_options   `include_usage`, `return_progress`.
     heads           Request and response heads, body framing.

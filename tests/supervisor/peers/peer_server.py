@@ -108,14 +108,19 @@ class Watched:
     """A peer that is watched, and what is known of it."""
 
     def __init__(self, url: str, limits: WatchLimits = QUICK) -> None:
-        self.changes = 0
+        self.changes = self.losses = 0
         self.states = PeerStates(CircuitLimits(first_s=0.01, longest_s=0.01), lambda: 0.0)
         peer = PeerConfig(peer="box2", url=url, written_models="auto", api_key="k")
         self.states.follow([peer])
-        self.watch = PeerWatch(peer, self.states, self._changed, lambda: 1000.0, "own", limits)
+        self.watch = PeerWatch(
+            peer, self.states, self._changed, lambda: 1000.0, "own", limits, self._lost
+        )
 
     def _changed(self) -> None:
         self.changes += 1
+
+    def _lost(self) -> None:
+        self.losses += 1
 
     @property
     def status(self) -> PeerStatus:

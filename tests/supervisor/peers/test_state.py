@@ -102,6 +102,15 @@ def test_errors_are_a_models_and_silence_is_the_machines() -> None:
     )
 
 
+def test_silence_of_a_model_does_not_say_that_its_machine_is_back() -> None:
+    known = states(peer("box2", URL, "a", "b"))
+    known.failed("box2", "a", "unreachable", "refused", 1.0)
+    known.failed("box2", "a", "silent", "it said nothing for too long", 99.0)
+    assert known.statuses(99.0, 1.0)[0].circuit == "half-open"
+    known.failed("box2", "a", "error", "status 500", 99.0)
+    assert known.statuses(99.0, 1.0)[0].circuit == "closed"
+
+
 def test_no_request_tries_whether_a_watched_machine_is_back() -> None:
     """Its list does: whoever waited for a frozen machine would wait for a minute."""
     known = states(peer("watched"), peer("written", URL, "a"))

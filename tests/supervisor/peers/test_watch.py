@@ -318,6 +318,17 @@ async def test_a_failed_request_has_the_peer_asked_at_once() -> None:
     assert server.asked(b"/v1/models") == 2
 
 
+async def test_a_peer_that_does_not_answer_is_told_each_time() -> None:
+    async with peer_server() as server:
+        server.lists = [listing("a")]
+        async with watched(server.url) as box:
+            await box.until(lambda: box.status.link == "up")
+            assert box.losses == 0
+            server.lists = [b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n"]
+            await box.until(lambda: box.losses >= 2)
+            assert box.status.link == "away"
+
+
 # --- all peers -----------------------------------------------------------------------------------
 
 

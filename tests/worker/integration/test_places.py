@@ -8,7 +8,16 @@ from functools import partial
 import pytest
 import trio
 
-from arriero.protocol.lease import Deselect, PeerFailed, Select, WakePeer, Want
+from arriero.protocol.lease import (
+    Deselect,
+    PeerFailed,
+    PeerLost,
+    Probe,
+    Report,
+    Select,
+    WakePeer,
+    Want,
+)
 from arriero.protocol.values import ErrorInfo
 from arriero.protocol.worker_config import ModelRoute, PeerModel, PeerRoute
 from arriero.worker.limits import Limits
@@ -281,7 +290,66 @@ async def test_a_machine_that_is_silent_for_too_long_is_left(open_rig: OpenRig) 
             rig.chooses = in_order("a/m", "b/m")
             assert b"yes" in await ask(rig, STREAM)
             failed = await rig.heard(PeerFailed)
-            assert (failed.peer, failed.failure) == ("a", "error")
+            assert (failed.peer, failed.failure) == ("a", "silent")
+
+
+async def test_who_waits_for_a_machine_that_fell_silent_goes_to_the_next(open_rig: OpenRig) -> None:
+    async with (
+        machines(a=sends(600.0), b=sends(ANSWER)) as found,
+        open_rig(**found.options()) as rig,
+    ):
+        rig.chooses = in_order("a/m", "b/m")
+        async with await rig.connect() as stream:
+            await stream.send_all(post(STREAM))
+            await found["a"].asked.wait()
+            rig.say(PeerLost(peer="a"))
+            assert b"yes" in await read_to_end(stream)
+        assert (await rig.record()).model == "b/m"
+        assert [it.tried for it in rig.received if isinstance(it, Select)] == [(), ("a/m",)]
+        assert rig.count(PeerFailed) == 0  # that is no news to the supervisor
+
+
+async def test_who_has_nowhere_to_go_waits_on(open_rig: OpenRig) -> None:
+    async with machines(a=sends(600.0), b=None) as found, open_rig(**found.options()) as rig:
+        rig.chooses = in_order("a/m")  # the other one is not to be reached either
+        async with await rig.connect() as stream:
+            await stream.send_all(post(STREAM))
+            await found["a"].asked.wait()
+            found["a"].handler = sends(ANSWER)
+            rig.say(PeerLost(peer="a"))
+            assert b"yes" in await read_to_end(stream)
+        assert (await rig.record()).model == "a/m"
+
+
+async def test_who_hears_of_a_machine_stays_there(open_rig: OpenRig) -> None:
+    for word, begun in (("a load", tells("loading")), ("an answer", ANSWER[:-20])):
+        go_on = trio.Event()
+
+        async def answers(
+            exchange: UpstreamExchange, begun: bytes = begun, go_on: trio.Event = go_on
+        ) -> None:
+            await exchange.stream.send_all(begun)
+            await go_on.wait()
+            await exchange.stream.send_all(ANSWER if begun not in ANSWER else ANSWER[-20:])
+            await exchange.stream.aclose()
+
+        async with (
+            machines(box2=answers, b=sends(ANSWER)) as found,
+            open_rig(**found.options() | Options(progress_delay_s=0.0)) as rig,
+        ):
+            rig.chooses = in_order("box2/m", "b/m")
+            async with await rig.connect() as stream:
+                await stream.send_all(post(STREAM, b"X-Swap-Progress: reasoning"))
+                got = await read_until(stream, b"loading on box2" if word == "a load" else b"yes")
+                rig.say(PeerLost(peer="box2"))
+                rig.say(Probe(probe=7))
+                while not any(isinstance(it, Report) and it.probe == 7 for it in rig.received):
+                    await rig.heard(Report, rig.count(Report) + 1)
+                go_on.set()
+                got += await read_to_end(stream)
+            assert b"yes" in got, word
+            assert (await rig.record()).model == "box2/m", word
+            assert not found["b"].exchanges, word
 
 
 async def test_a_client_that_leaves_takes_its_request_along(open_rig: OpenRig) -> None:
@@ -362,7 +430,7 @@ async def test_a_machine_that_loads_has_time(open_rig: OpenRig) -> None:
 
 
 async def test_a_long_wait_on_another_machine_is_no_failure_of_it(open_rig: OpenRig) -> None:
-    loads = [step for _ in range(100) for step in (tells("loading"), 0.1)]
+    loads: list[bytes | float] = [it for _ in range(100) for it in (tells("loading"), 0.1)]
     async with machines(a=sends(*loads, ANSWER), b=answer_json) as found:
         options = found.options() | Options(nonstream_hold_s=0.8)
         async with open_rig(**options) as rig:
@@ -378,7 +446,7 @@ async def test_a_long_wait_on_another_machine_is_no_failure_of_it(open_rig: Open
 
 
 async def test_only_the_wait_for_the_model_has_that_limit(open_rig: OpenRig) -> None:
-    steps = [tells("loading"), 0.3, tells("ready"), 1.5]
+    steps = (tells("loading"), 0.3, tells("ready"), 1.5)
     async with machines(a=sends(*steps, ANSWER)) as found:
         options = found.options() | Options(nonstream_hold_s=0.8)
         async with open_rig(**options) as rig:
