@@ -18,8 +18,8 @@ import msgspec
 from arriero.protocol.values import CircuitPhase
 
 Failure: TypeAlias = Literal["unreachable", "silent", "error"]
-"""`unreachable`: no connection, or that has ended; `silent`: nothing came in time, which a model may
-be the reason for that has much to read; `error`: what came says that it failed."""
+"""`unreachable`: no connection, or that has ended; `silent`: nothing came in time, perhaps from a
+model that has much to read; `error`: what came says that it failed."""
 
 
 class CircuitLimits(msgspec.Struct, frozen=True, kw_only=True):

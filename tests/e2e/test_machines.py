@@ -54,8 +54,12 @@ class Asking:
         except Exception as exc:  # noqa: BLE001  whatever it is, the test looks at it
             self.error = exc
 
-    def hears(self, words: str) -> None:
-        eventually(lambda: words in self.lines or self.error, what=f"{words!r} in {self.lines!r}")
+    def hears(self, words: str, within_s: float = PATIENCE_S) -> None:
+        eventually(
+            lambda: words in self.lines or self.error,
+            within_s=within_s,
+            what=f"{words!r} in {self.lines!r}",
+        )
         assert words in self.lines, self.error
 
     def finish(self) -> "Asking":
@@ -228,6 +232,42 @@ def test_real_servers_answer_in_all_apis_through_two_machines(
     (record, *_) = gateway.ask("activity", limit=1)["records"]
     assert record["input_tokens"] > 0
     assert {one["model"] for one in box5.ask("activity")["records"]} == {"tiny"}
+
+
+def test_a_machine_that_stands_still_is_left_before_an_answer_is_due(
+    gateway: Train,
+    start_train: Callable[..., Train],
+    scripted: Callable[..., str],
+    tmp_path: Path,
+) -> None:
+    gates = [Gate(tmp_path / name) for name in ("box2", "box3")]
+    boxes = [
+        start_train(
+            {"listen": f"127.0.0.{number}:0", "models": {"s": {"cmd": gate.command(scripted())}}}
+        )
+        for number, gate in enumerate(gates, 2)
+    ]
+    gateway.reload(of_gateway(peers_of(*boxes)))
+    eventually(lambda: len(places(gateway, "s")) == 2, what="their lists")
+    asking = Asking(gateway, "s")
+    eventually(lambda: any(gate.starts for gate in gates), what="a load")
+    at = 0 if gates[0].starts else 1
+    name, other = ("box2", "box3") if at == 0 else ("box3", "box2")
+    asking.hears(f"s: loading on {name}")
+    processes = [psutil.Process(boxes[at].process.pid), *boxes[at].children()]
+    still_since = time.monotonic()
+    for process in processes:
+        process.suspend()
+    try:
+        # By the default of responseHeader it would go then in any case.
+        asking.hears(f"s: loading on {other}", within_s=58.0)
+        print(f"figure: it has moved {time.monotonic() - still_since:.1f} s later")
+    finally:
+        for process in processes:
+            process.resume()
+    gates[1 - at].open()
+    assert asking.finish().error is None
+    assert asking.text
 
 
 def test_a_machine_that_goes_away_is_left_before_the_first_byte_and_told_after_it(
