@@ -38,6 +38,10 @@ class Unreachable(GetFailed):
     """No connection could be made."""
 
 
+class NobodyListens(Unreachable):
+    """Nothing listens there."""
+
+
 class HungUp(GetFailed):
     """The connection broke, or was closed before the response."""
 
@@ -197,6 +201,7 @@ async def connect(request: Request) -> trio.abc.Stream:
     """Return a connection to where `request` is to be sent, without TLS.
 
     Raises:
+        NobodyListens: Nothing listens there.
         Unreachable: There is none.
     """
     try:
@@ -209,7 +214,18 @@ async def connect(request: Request) -> trio.abc.Stream:
         )
     # A name that cannot be looked up is a UnicodeError; without a thread for that, a RuntimeError.
     except (OSError, UnicodeError, RuntimeError) as exc:
-        raise Unreachable(f"there is no connection: {_why(exc)}") from exc
+        kind = NobodyListens if _is_refused(exc) else Unreachable
+        raise kind(f"there is no connection: {_why(exc)}") from exc
+
+
+def _is_refused(exc: BaseException) -> bool:
+    """Whether that is why: of several addresses of a name, of each."""
+    if isinstance(exc, BaseExceptionGroup):
+        return all(map(_is_refused, exc.exceptions))
+    # A socket that a server has removed, or has left behind.
+    if isinstance(exc, (ConnectionRefusedError, FileNotFoundError)):
+        return True
+    return exc.__cause__ is not None and _is_refused(exc.__cause__)
 
 
 async def _connect_to_address(address: str, port: int) -> trio.SocketStream:

@@ -19,6 +19,7 @@ from ..host.http_get import (
     Access,
     BadUrl,
     HungUp,
+    NobodyListens,
     NotHttp,
     Request,
     Response,
@@ -192,6 +193,23 @@ async def probe(url: str, *, with_body: bool = False, access: Access = PLAIN) ->
     """
     result = await _ask(_request(url, access), with_body=with_body)
     return result if isinstance(result, Response) else None
+
+
+async def is_refused(url: str, *, access: Access = PLAIN) -> bool:
+    """Connect to `url` once; return whether nothing listens there.
+
+    There is no time limit but the caller's.
+
+    Raises:
+        SupervisorError: `url` cannot be understood.
+    """
+    try:
+        await trio.aclose_forcefully(await connect(_request(url, access)))
+    except NobodyListens:
+        return True
+    except Unreachable:
+        return False
+    return False
 
 
 async def _follow(request: Request) -> Outcome:

@@ -13,9 +13,9 @@ import trio
 from ..config.load import LaunchConfig, ModelConfig
 from ..host.http_get import PLAIN, Access
 from ..scheduling.dispatcher import Dispatcher
-from ..scheduling.messages.events import Hung, Stalled
-from ..scheduling.messages.refusals import hung
-from .health import probe
+from ..scheduling.messages.events import Failing, Hung, Stalled
+from ..scheduling.messages.refusals import deserted, hung
+from .health import is_refused, probe
 from .liveness import Pulse
 from .process_activity import read_effort
 
@@ -32,6 +32,12 @@ _QUESTION_SHARE: Final = 0.25
 
 # How often it is asked for its slots while it drains, as a share of the limit for that.
 _SLOTS_SHARE: Final = 0.1
+
+
+# Once a worker's connection was refused, ours are to be as well, so often in a row and so many
+# seconds apart: a server that is started again by what started it has that long.
+_REFUSALS: Final = 3
+_REFUSAL_PAUSE_S: Final = 0.5
 
 
 class PulseRound:
@@ -99,6 +105,7 @@ class PulseWatch:
         self._pulse = Pulse(self._up_at)
         self._vitals = dispatcher.engine.vitals(self.model)
         self._planned_s, self._is_seen = LOOK_S, True
+        self._is_doubted = False  # a connection was refused
         self._due: trio.Event | None = None  # set when there is more to do than to look
         self._failure: Exception | None = None
 
@@ -129,19 +136,39 @@ class PulseWatch:
         """Take what workers have reported; wake `run` if there is more to do."""
         if self._due is None or self._due.is_set():
             return  # it is being seen to
-        (asks, heard), vitals = self._vitals, self._dispatcher.engine.vitals(self.model)
+        (asks, heard, refused), vitals = self._vitals, self._dispatcher.engine.vitals(self.model)
         self._vitals = vitals
+        is_ready = self._dispatcher.engine.state(self.model) == "ready"
+        self._is_doubted = is_ready and vitals[2] != refused
         self._pulse.look(
             now, self._planned_s, is_asked=vitals[0] != asks, is_heard=vitals[1] != heard
         )
         self._planned_s = LOOK_S
         limit_s = self._config().hung_after_s
         if (
-            self._pulse.wants_question(limit_s)
+            self._is_doubted
+            or self._pulse.wants_question(limit_s)
             or self._pulse.is_hung(limit_s, is_seen=self._is_seen)
             or self._drain_limit_s()
         ):
             self._due.set()
+
+    async def _is_deserted(self) -> bool:
+        """Whether nothing listens at its endpoint any more, though its process runs.
+
+        That process may be a client of what runs the server: docker, ssh or srun. Those who are
+        answered already may be so to their end.
+        """
+        self._is_doubted = False
+        for _ in range(_REFUSALS):
+            self._planned_s += QUESTION_S + _REFUSAL_PAUSE_S
+            refused = False
+            with trio.move_on_after(QUESTION_S):
+                refused = await is_refused(self._launch.base_url, access=self._access)
+            if not refused:
+                return False
+            await trio.sleep(_REFUSAL_PAUSE_S)
+        return True
 
     def _drain_limit_s(self) -> float:
         """Return for how long its last requests may get no further; 0.0 while it does not drain."""
@@ -151,6 +178,10 @@ class PulseWatch:
     async def _see_to_it(self) -> bool:
         """Return whether it hangs, and that is reported."""
         pulse, limit_s = self._pulse, self._config().hung_after_s
+        if self._is_doubted and await self._is_deserted():
+            log.warning("model.deserted model=%s swap=%d pid=%d", self.model, self.swap, self._pid)
+            well_s = trio.current_time() - self._up_at
+            self._dispatcher.handle(Failing(self.model, self.swap, deserted(self.model), well_s))
         if pulse.wants_question(limit_s):
             self._planned_s += QUESTION_S
             self._is_seen = await self._question(pulse, limit_s)

@@ -91,6 +91,7 @@ from .messages.events import (
     PutToSleep,
     RaiseSize,
     Reconfigured,
+    Refused,
     RefuseWaiter,
     Released,
     ReleaseRequested,
@@ -416,13 +417,13 @@ class Engine:
         """Return the number of the start that `model`'s state belongs to."""
         return self._entries[model].swap
 
-    def vitals(self, model: str) -> tuple[int, int]:
-        """Return two counts for the model: of requests, and of signs of life.
+    def vitals(self, model: str) -> tuple[int, int, int]:
+        """Return counts for the model: of requests, signs of life, and refused connections.
 
         All that is not known to be silence counts as a sign of life.
         """
         entry = self._entries.get(model)
-        return (0, 0) if entry is None else (entry.asks, entry.heard)
+        return (0, 0, 0) if entry is None else (entry.asks, entry.heard, entry.refused)
 
     def up_since(self, model: str) -> float | None:
         """Return since when the process of `model` serves; None if it does not."""
@@ -637,6 +638,9 @@ class Engine:
                 if entry.swap == swap and entry.state == "ready":
                     entry.give_up(error, well_s, now, self._rules.backoff)
                     self._drain(entry, now, "failure", unloading=True)
+            case Refused(model):
+                if model in self._entries:
+                    self._entries[model].refused += 1
             case Stalled(model, swap, still_s):
                 entry = self._entries[model]
                 if entry.swap == swap:

@@ -76,6 +76,7 @@ from ..scheduling.messages.events import (
     LeasesHeld,
     Left,
     OwnerLost,
+    Refused,
     Released,
     Reported,
     Waiter,
@@ -400,6 +401,7 @@ class LeaseServer:
                 self.send(owner, Resynced(snapshot=self._dispatcher.snapshot()))
             case Broken(model=model, lease=lease):
                 log.warning("lease.broken worker=%s model=%s lease=%d", owner, model, lease)
+                self._dispatcher.handle(Refused(model))
             case Finished(number=number, again=again, records=records):
                 if again:
                     records = tuple(r for r in records if not self._records.has(r))

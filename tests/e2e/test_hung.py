@@ -31,6 +31,8 @@ def shared(start_shared_train: Callable[..., Train], scripted: Callable[..., str
                 "b": {"cmd": scripted(), "hungAfter": "2s"},
                 "stuck": {"cmd": scripted(), "drainLimit": "2s"},
                 "failing": {"cmd": scripted("--always-status", "500")},
+                # What starts the server lives longer than that, as srun does, and docker.
+                "left": {"cmd": f"sh -c '{scripted()}; exec sleep 1000'"},
             },
         }
     )
@@ -194,6 +196,19 @@ def test_a_server_that_answers_with_errors_only_is_recycled_with_growing_pauses(
     # twice as many were needed; what has become of them is told a moment later
     eventually(lambda: failing() == 2)
     assert 1 <= starts() - begun <= 2
+
+
+def test_a_model_whose_server_alone_has_ended_is_started_again_for_who_asks(train: Train) -> None:
+    outer = ready(train, "left")
+    (server,) = outer.children()
+    server.kill()
+    eventually(lambda: outer.name() == "sleep")
+
+    assert train.chat("left").status_code == 200
+
+    assert train.log.read_text().count("model.deserted model=left ") == 1
+    assert train.model("left")["pid"] != outer.pid
+    eventually(lambda: not alive([outer]))
 
 
 @pytest.mark.nightly

@@ -298,6 +298,12 @@ class Failing(msgspec.Struct, frozen=True):
     well_s: float
 
 
+class Refused(msgspec.Struct, frozen=True):
+    """The server of `model` has refused a worker's connection."""
+
+    model: str
+
+
 class Stalled(msgspec.Struct, frozen=True):
     """No running request of a model made progress for `still_s`."""
 
@@ -408,6 +414,7 @@ Event: TypeAlias = (
     | ProcessEnded
     | Hung
     | Failing
+    | Refused
     | Stalled
     | Sized
     | DevicesRead

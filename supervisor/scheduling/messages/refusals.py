@@ -71,6 +71,16 @@ def failing(model: str, failures: int, rounds: int) -> ErrorInfo:
     )
 
 
+def deserted(model: str) -> ErrorInfo:
+    """The model is restarted because nothing listens at its endpoint any more."""
+    return ErrorInfo(
+        code="model_unavailable",
+        message=f"model {model} went away: nothing listens at its endpoint any more, though what "
+        "started it still runs; it is started again for the next request",
+        transient=True,
+    )
+
+
 def too_slow(model: str, limit_s: float, why: str = "") -> ErrorInfo:
     """The model was not ready in time.
 

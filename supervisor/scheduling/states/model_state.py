@@ -70,7 +70,8 @@ class ModelState(msgspec.Struct):
         removed: The configuration does not have it any more: it is forgotten when it has stopped.
         goes_for: The model for which it is evicted, until that is ready, or has failed.
         remark: Why it is started, if not for a waiter.
-        asks, heard: Rise when workers report requests, and signs of life.
+        asks, heard, refused: Rise when workers report requests, signs of life, and connections
+            that were refused.
         still_s: Last report of how long none of its requests has made progress.
         cut_at: While draining: when its requests were ended.
         killed: It is not asked to end, but killed.
@@ -121,6 +122,7 @@ class ModelState(msgspec.Struct):
     remark: str = ""
     asks: int = 0
     heard: int = 0
+    refused: int = 0
     still_s: float = 0.0
     cut_at: float | None = None
     killed: bool = False

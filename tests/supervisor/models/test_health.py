@@ -1,8 +1,10 @@
 """Readiness is noticed soon, and a server that misbehaves cannot hide it."""
 
+import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 
 import pytest
 import trio
@@ -17,6 +19,7 @@ from arriero.supervisor.models.health import (
     Failure,
     Outcome,
     Signs,
+    is_refused,
     pause_s,
     probe,
     wait_until_healthy,
@@ -151,6 +154,32 @@ async def test_probe_without_listener_gives_none() -> None:
         await bound.bind(("127.0.0.1", 0))
 
         assert await probe(f"http://127.0.0.1:{bound.getsockname()[1]}/health") is None
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_nobody_listening_is_told_from_somebody_who_says_nothing(host: str) -> None:
+    with trio.socket.socket() as one, trio.fail_after(PATIENCE_S):
+        await one.bind(("127.0.0.1", 0))
+        url = f"http://{host}:{one.getsockname()[1]}"
+
+        assert await is_refused(url)
+        one.listen()
+        assert not await is_refused(url)
+
+
+async def test_a_unix_socket_without_a_listener_refuses(tmp_path: Path) -> None:
+    access = Access(socket=str(tmp_path / "model.sock"))
+    with trio.socket.socket(socket.AF_UNIX) as one, trio.fail_after(PATIENCE_S):
+        assert await is_refused("http://model", access=access)
+        await one.bind(str(tmp_path / "model.sock"))
+        assert await is_refused("http://model", access=access)
+        one.listen()
+        assert not await is_refused("http://model", access=access)
+
+
+async def test_a_name_that_nobody_has_is_no_refusal() -> None:
+    with trio.fail_after(PATIENCE_S):
+        assert not await is_refused("http://nobody.invalid:80")
 
 
 async def test_first_good_response_ends_the_wait() -> None:

@@ -8,6 +8,7 @@ from arriero.supervisor.scheduling.messages.events import (
     Failing,
     Hung,
     ProcessEnded,
+    Refused,
     Released,
     Reported,
     RevokeLease,
@@ -149,14 +150,17 @@ def test_what_stood_still_before_the_drain_gets_the_whole_limit(engine: Engine) 
 
 def test_reports_say_whether_a_model_is_asked_and_whether_it_says_anything(engine: Engine) -> None:
     make_ready(engine, "a", W1, 0)
-    assert engine.vitals("a") == (0, 0)
+    assert engine.vitals("a") == (0, 0, 0)
     engine.handle(Reported("w", {"a": 1}), 1)
-    assert engine.vitals("a") == (1, 0)
+    assert engine.vitals("a") == (1, 0, 0)
     engine.handle(Reported("w", {"a": 1}, (), ("a",)), 2)
-    assert engine.vitals("a") == (2, 1)
+    assert engine.vitals("a") == (2, 1, 0)
     engine.handle(Reported("w", {}), 3)  # it ran before that
     engine.handle(Reported("w", {}), 4)
-    assert engine.vitals("a") == (3, 1)
-    assert engine.vitals("no such model") == (0, 0)
+    assert engine.vitals("a") == (3, 1, 0)
+    engine.handle(Refused("a"), 4)
+    engine.handle(Refused("no such model"), 4)
+    assert engine.vitals("a") == (3, 1, 1)
+    assert engine.vitals("no such model") == (0, 0, 0)
     assert engine.up_since("a") == 0
     assert engine.up_since("b") is None

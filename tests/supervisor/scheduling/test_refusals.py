@@ -36,6 +36,13 @@ from arriero.supervisor.scheduling.messages import refusals
             True,
         ),
         (
+            refusals.deserted("m"),
+            "model_unavailable",
+            "model m went away: nothing listens at its endpoint any more, though what started it "
+            "still runs; it is started again for the next request",
+            True,
+        ),
+        (
             refusals.failing("m", 3, 0),
             "model_unavailable",
             "model m has answered 3 requests in a row with an error of its server; it is started "
