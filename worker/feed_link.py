@@ -6,7 +6,6 @@ them, and numbers tell what was said already.
 """
 
 import itertools
-import math
 import os
 import time
 from collections.abc import AsyncGenerator, Collection, Iterable
@@ -64,10 +63,9 @@ _LINGER_S: Final = 10.0
 _PAUSE_S: Final = 0.05
 _PAUSE_OF_EACH_S: Final = 0.003
 
-# The same for one who watches all. What is only a step of a load waits longer: a page that draws
-# bars has the more to do the more often, and nobody reads quicker.
-_LIVE_PAUSE_S: Final = 0.1
-_STEP_PAUSE_S: Final = 0.25
+# The same for one who watches all: the more often a page draws, the more it has to do. What happens
+# is on its screen within 0.2 s all the same.
+_LIVE_PAUSE_S: Final = 0.13
 
 # Seconds of silence after which a reader of events gets a comment: who has gone is noticed.
 _COMMENT_S: Final = 15.0
@@ -321,22 +319,17 @@ class FeedLink:
         with self.hub.following(WantedLines(), live=True, running=wants_running) as follower:
             reader = LiveReader(self.hub.live, after, parts)
             yield _COMMENT  # the head goes out at once
-            may_step_at = -math.inf
             while not self.hub.is_over:
                 await self._service.monitor.fairness.turn()
-                is_due = reader.is_urgent or trio.current_time() >= may_step_at
-                if is_due and (data := reader.take(time.time())):
+                if data := reader.take(time.time()):
                     yield data
-                    may_step_at = trio.current_time() + _STEP_PAUSE_S
                     await trio.sleep(max(_LIVE_PAUSE_S, self._pause_s()))
                     continue
-                waits_for_step = reader.has_news
-                limit_s = max(0.0, may_step_at - trio.current_time())
                 is_quiet = True
-                with trio.move_on_after(limit_s if waits_for_step else _COMMENT_S):
+                with trio.move_on_after(_COMMENT_S):
                     await follower.wakeup.wait()
                     is_quiet = False
-                if is_quiet and not waits_for_step:
+                if is_quiet:
                     yield _COMMENT
 
     def _pause_s(self) -> float:

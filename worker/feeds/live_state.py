@@ -118,13 +118,11 @@ class LiveState:
 
     Attributes:
         version: Rises with each change.
-        urgent: The version of the last change that was more than one more step of a load.
         is_known: There was a status since it was forgotten.
     """
 
     def __init__(self) -> None:
         self.version = 0
-        self.urgent = 0
         self.is_known = False
         self._base = 0  # version before which is not known what has changed
         self._base_seq = 0
@@ -268,10 +266,9 @@ class LiveState:
                 pass
 
     def _put(self, model: ModelStatus) -> None:
-        old = self._models.get(model.model)
-        if old != model:
+        if self._models.get(model.model) != model:
             self._models[model.model] = model
-            self._changed(("model", model.model), is_urgent=old is None or not _goes_on(old, model))
+            self._changed(("model", model.model))
 
     def _note(self, event: AnyEvent) -> None:
         if (decision := decision_in(event)) is not None:
@@ -288,14 +285,12 @@ class LiveState:
             if old.get(key) != one:
                 self._changed(("running", key))
 
-    def _rise(self, *, is_urgent: bool = True) -> int:
+    def _rise(self) -> int:
         self.version += 1
-        if is_urgent:
-            self.urgent = self.version
         return self.version
 
-    def _changed(self, key: _Key, *, is_gone: bool = False, is_urgent: bool = True) -> None:
-        self._rise(is_urgent=is_urgent)
+    def _changed(self, key: _Key, *, is_gone: bool = False) -> None:
+        self._rise()
         self._changes.pop(key, None)
         self._changes[key] = _LastChange(self.version, self._seq)
         if is_gone:
@@ -405,21 +400,6 @@ class LiveReader:
         self._version: int | None = None
         self._is_new = True
 
-    @property
-    def has_news(self) -> bool:
-        """Whether there is anything to be told."""
-        return self._is_behind(self._state.version)
-
-    @property
-    def is_urgent(self) -> bool:
-        """Whether there is more than steps of loads."""
-        return self._is_behind(self._state.urgent)
-
-    def _is_behind(self, version: int) -> bool:
-        if not self._state.is_known:
-            return False
-        return self._is_new or self._version is None or self._version < version
-
     def take(self, now: float) -> bytes:
         """Return the message that is due, as one of Server-Sent Events; empty if none is.
 
@@ -450,14 +430,6 @@ class LiveReader:
 
 def _snapshot(status: StatusReply) -> Snapshot:
     return Snapshot(epoch=status.epoch, seq=status.seq, t=status.t, models=(), queue=())
-
-
-def _goes_on(old: ModelStatus, new: ModelStatus) -> bool:
-    """Return whether a model is only a step further in the phase in which it was."""
-    before, after = old.progress, new.progress
-    if before is None or after is None or before.phase != after.phase:
-        return False
-    return replace(old, progress=after) == new
 
 
 def _settled(new: ModelStatus, old: ModelStatus | None) -> ModelStatus:
