@@ -56,7 +56,7 @@ export class Store {
     this.subscribers = new Set();
     /** @type {Set<Part>} */
     this.changed = new Set();
-    /** @type {Set<string>} ids of models that have changed since the last frame */
+    /** @type {Set<string>} ids of models that have changed since the last frame, or their place in the queue */
     this.changedModels = new Set();
     this.flush = oncePerFrame(() => this.tell());
   }
@@ -147,7 +147,7 @@ export class Store {
 
   /** @param {import("./types.js").LiveMessage} message */
   applyWhole(message) {
-    if (message.queue) (this.queue = message.queue), this.note("queue");
+    if (message.queue) this.applyQueue(message.queue);
     if (message.workers) (this.workers = message.workers), this.note("workers");
     if (message.devices) (this.devices = message.devices), this.note("devices");
     if (message.kept !== undefined) (this.kept = message.kept), this.note("kept");
@@ -155,6 +155,13 @@ export class Store {
     if (message.peers) (this.peers = message.peers), this.note("peers");
     if (message.config) (this.config = message.config), this.note("config");
     if (message.host) (this.host = message.host), this.note("host");
+  }
+
+  /** @param {import("./types.js").QueueEntry[]} queue */
+  applyQueue(queue) {
+    for (const one of [...this.queue, ...queue]) this.changedModels.add(one.model);
+    this.queue = queue;
+    this.note("queue");
   }
 
   tell() {

@@ -21,7 +21,7 @@ export const view = {
     const { store } = page;
     const ends = [
       store.subscribe(["models", "queue", "catalog", "peers"], (changed) => {
-        train.update(changed.has("queue") || changed.has("catalog") || changed.has("peers"));
+        train.update(changed.has("catalog") || changed.has("peers"));
       }),
       everySecond(() => train.tick()),
       train.listen(),
@@ -117,11 +117,20 @@ class Train {
   update(all) {
     const { store } = this.page;
     const changed = all ? this.rows.keys() : store.changedModels;
-    const isMoved = all || [...store.changedModels].some((id) => this.places.get(id) !== this.placeOf(id));
+    const isMoved = all || [...store.changedModels].some((id) => this.isMoved(id));
     if (isMoved) this.arrange();
     for (const id of changed) this.rows.get(id)?.update();
     const running = [...store.models.values()].filter((it) => it.state !== "stopped").length;
     setText(this.summary, store.hasAll ? S.train.summary(running, store.models.size) : S.link.connecting);
+  }
+
+  /**
+   * Whether a model is not where it was, or is a new one.
+   * @param {string} id
+   */
+  isMoved(id) {
+    const isKnown = this.places.has(id) || this.page.store.models.has(id);
+    return isKnown && this.places.get(id) !== this.placeOf(id);
   }
 
   tick() {
@@ -145,7 +154,9 @@ class Train {
       const place = this.placeOf(id);
       this.places.set(id, place);
       if (!text || matches(text, id, store.catalog.get(id))) {
-        found.set(place, [...(found.get(place) ?? []), id]);
+        const ids = found.get(place);
+        if (ids) ids.push(id);
+        else found.set(place, [id]);
       }
     }
     for (const id of this.rows.keys()) if (!this.places.has(id)) this.rows.delete(id);
