@@ -85,7 +85,6 @@ QUICK = Plan(
     idle_models=20,
     idle_s=3.0,
     uploads=1,
-    page_models=20,
     page_rounds=1,
     page_s=2.0,
 )

@@ -78,6 +78,8 @@ class Chromium:
         width: int = 1280,
         key: str = "",
         expects: tuple[str, ...] = (),
+        before: str = "",
+        moves: bool = False,
     ) -> "OpenedPage":
         """Open a page in a profile of its own.
 
@@ -88,11 +90,13 @@ class Chromium:
             width: In pixels.
             key: The API key that was entered before.
             expects: Parts of what may be written to its console.
+            before: A script that runs before any of the page.
+            moves: Bars may move by themselves, as in a usual browser.
         """
         context = self.browser.new_context(
             viewport={"width": width, "height": HEIGHT},
             color_scheme="dark" if theme == "dark" else "light",
-            reduced_motion="reduce",
+            reduced_motion="no-preference" if moves else "reduce",
             locale="en-GB",
             timezone_id="UTC",
             # mobile: what is wider than the screen shows by the width of the layout
@@ -102,6 +106,8 @@ class Chromium:
             context.add_init_script(
                 f"if (location.origin === {url!r}) sessionStorage.setItem('arriero.key', {key!r});"
             )
+        if before:
+            context.add_init_script(before)
         page = OpenedPage(context, expects)
         page.page.goto(url + path)
         return page
@@ -168,10 +174,10 @@ class OpenedPage:
         )
         return found
 
-    def shot(self, path: Path) -> None:
-        """Write a picture of it."""
+    def shot(self, path: Path, *, whole: bool = True) -> None:
+        """Write a picture of it, or of what is on the screen."""
         time.sleep(0.1)  # for a look only: bars come to rest
-        self.page.screenshot(path=path, full_page=True)
+        self.page.screenshot(path=path, full_page=whole)
 
     def close(self) -> None:
         """Close it."""
