@@ -81,6 +81,7 @@ def read_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add("--fork-child", action="store_true", help="a grandchild in the group ignores SIGTERM")
     add("--always-status", type=int, help="answer every POST with that status and an error")
     add("--chunks", type=int, default=5, help="chunks with content in a stream")
+    add("--reasoning", type=int, default=0, help="so many chunks of it come before, in chats")
     add("--chunk-delay-s", type=float, default=0.0, help="before each of them")
     add("--die-after-chunks", type=int, help="SIGKILL itself after so many chunks of a stream")
     add("--stamp", help="file to append events to")
@@ -540,6 +541,9 @@ class Upstream:
 
         if kind == "chat.completion":
             yield 0, json.dumps(choice(None, None, first=True)).encode()
+            for number in range(1, self.args.reasoning + 1):
+                thought = {"index": 0, "delta": {"reasoning_content": word(number)}}
+                yield 0, json.dumps(base | {"choices": [thought]}).encode()
         for number in range(1, count + 1):
             yield number, json.dumps(choice(word(number), None)).encode()
         timings = {"prompt_n": 7, "predicted_n": count, "predicted_per_second": 100.0}

@@ -26,6 +26,12 @@ def test_devices_are_explained_and_held(open_page: OpensPage, train: Train) -> N
     assert gpu.get_by_role("img", name="free: 6.0 GiB").count() == 1
 
     page.page.get_by_label("Choose a model").select_option("m006")
+    bar = page.page.locator('.then [aria-label="What GPU 0 would be used for"]')
+    bar.get_by_role("img", name="m006").wait_for()
+    colours = bar.locator("[data-kind=model]").evaluate_all(
+        "all => all.map(it => it.dataset.series)"
+    )
+    assert len(set(colours)) == 4  # of m000 and m006 the same one would be the usual one
     page.page.get_by_text("It would start: there is room.").wait_for()
     assert train.model("m006")["state"] == "stopped"
     assert page.page.url.endswith("?load=m006")

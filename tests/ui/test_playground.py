@@ -28,6 +28,10 @@ def shared(start_ui_train: Callable[..., Train], gate: Path) -> Train:
     config = config_of(1)
     slow = scripted("--name", "slow", "--report", "--load-gate", str(gate), "--chunks", "3")
     config["models"]["slow"] = {"cmd": slow, "aliases": ["slowest"]}
+    config["models"]["broken"] = {
+        "cmd": scripted("--load-s", "60", "--die-at-s", "0.1", "--exit-code", "3")
+    }
+    config["models"]["thinks"] = {"cmd": scripted("--name", "thinks", "--reasoning", "3")}
     return start_ui_train(config)
 
 
@@ -58,6 +62,48 @@ def test_an_answer_comes_after_a_bar(open_page: OpensPage, train: Train, gate: P
     assert page.locator(".wait").is_hidden()
 
 
+def test_a_model_that_runs_is_chosen_or_the_one_of_that_alias(
+    open_page: OpensPage, train: Train, gate: Path
+) -> None:
+    gate.touch()
+    assert train.ask("swap", model="thinks")["ok"]
+    page = open_page(train, "/ui/playground").live().page
+    page.wait_for_function("document.querySelector('main select').value === 'thinks'")
+    page.goto(f"{train.url}/ui/playground?model=slowest")
+    page.wait_for_function("document.querySelector('main select')?.value === 'slow'")
+
+
+def test_what_it_thinks_is_folded(open_page: OpensPage, train: Train) -> None:
+    page = open_page(train, "/ui/playground?model=thinks").live().page
+    page.wait_for_function("document.querySelector('main select').value === 'thinks'")
+    send(page, "hello")
+    answer = page.locator(".turn[data-role=assistant]")
+    answer.get_by_text("5 tokens").wait_for()
+    assert answer.locator("h2").inner_text() == "thinks"
+    assert answer.locator("> .text").inner_text().split() == ["w1", "w2", "w3", "w4", "w5"]
+    thoughts = answer.locator(".reasoning .text")
+    assert thoughts.is_hidden()
+    answer.get_by_text("Reasoning", exact=True).click()
+    assert thoughts.inner_text().split() == ["w1", "w2", "w3"]
+
+
+def test_a_long_answer_is_followed(open_page: OpensPage, train: Train) -> None:
+    """Until somebody looks at what is above; where a message is written stays in sight."""
+    page = open_page(train, "/ui/playground?model=m000").live().page
+    page.wait_for_function("document.querySelector('main select').value === 'm000'")
+    for number in range(1, 7):
+        send(page, "hello\n" * 8)
+        page.locator(".turn[data-role=assistant]").nth(number - 1).get_by_text(
+            "5 tokens"
+        ).wait_for()
+    there = "innerHeight + scrollY >= document.documentElement.scrollHeight - 48 && scrollY > 0"
+    assert page.evaluate(there)
+    page.evaluate("scrollTo(0, 0)")
+    box = page.get_by_label("Message").bounding_box()
+    assert box is not None
+    assert box["y"] + box["height"] <= page.viewport_size["height"]
+
+
 def test_it_is_stopped_and_asked_again(open_page: OpensPage, train: Train, gate: Path) -> None:
     page = open_page(train, "/ui/playground?model=slow").live().page
     page.wait_for_function("document.querySelector('main select').value === 'slow'")
@@ -86,6 +132,14 @@ def test_errors_are_told_in_their_place(open_page: OpensPage, train: Train) -> N
     page.get_by_label("API", exact=True).select_option("messages")
     send(page, "hello")  # the scripted upstream does not have it
     page.locator(".turn .problem").get_by_text("File Not Found").wait_for()
+
+    page.get_by_label("API", exact=True).select_option("completions")
+    page.locator("main select").first.select_option("broken")
+    send(page, "hello")
+    turn = page.locator(".turn[data-role=assistant]").last
+    turn.locator(".problem").get_by_text("exited with code 3").wait_for()
+    turn.get_by_text("in all").wait_for()
+    assert "first token" not in turn.inner_text()
 
 
 def test_what_is_copied_can_be_run(open_page: OpensPage, train: Train) -> None:

@@ -37,6 +37,14 @@ export function wholeDuration(seconds) {
   return seconds < 10 ? `${Math.max(0, Math.floor(seconds))} s` : duration(seconds);
 }
 
+/**
+ * The same for what is often shorter than a second: "4 ms".
+ * @param {number} seconds
+ */
+export function shortDuration(seconds) {
+  return seconds < 1 ? `${Math.round(Math.max(0, seconds) * 1000)} ms` : duration(seconds);
+}
+
 /** @param {number} share 0 to 1 */
 export function percent(share) {
   return `${Math.floor(share * 100)} %`;

@@ -24,7 +24,7 @@ export const S = {
     offline: "no answer",
     refused: "not permitted",
   },
-  theme: { toggle: "Theme", dark: "dark", light: "light", system: "system" },
+  theme: { toggle: "Theme", hint: "Theme: dark, light, or that of the system", dark: "dark", light: "light", system: "system" },
   login: {
     title: "A key, please",
     key: "API key",
@@ -145,7 +145,7 @@ export const S = {
     none: "Memory does not decide here: the configuration has neither “memory: auto” nor “devices”.",
     sum: (/** @type {string} */ used, /** @type {string} */ total) => `${used} of ${total} used`,
     bar: (/** @type {string} */ device) => `What ${device} is used for`,
-    point: "Point at a part, or go to it by keys, to have it explained.",
+    point: "Point at a part of a bar, tap it, or go to it with Tab and arrows: it is explained below the bar.",
     barAfter: (/** @type {string} */ device) => `What ${device} would be used for`,
     after: (/** @type {string} */ device) => `${device}, after that`,
     kinds: /** @type {Record<string, {label: string, about: string}>} */ ({
@@ -291,6 +291,7 @@ export const S = {
     copy: "Copy as",
     copied: "Copied.",
     reasoning: "Reasoning",
+    reasons: "Reasoning…",
     calls: "Tools that are called",
     request: "the request",
     waiting: "Waiting for the model",

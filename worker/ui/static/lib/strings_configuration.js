@@ -1,13 +1,13 @@
 // What is said of the configuration; a part of strings.js.
 
 export const configuration = {
-  inForce: (/** @type {number} */ n, /** @type {string} */ when) => `No. ${n}, in force since ${when}`,
+  inForce: (/** @type {number} */ n, /** @type {string} */ when) => `Version ${n}, in force since ${when}`,
   lookAgain: "Look again",
   reload: "Reload",
   reloadFails: "The files cannot be used: a reload would change nothing.",
   drain: "restart what changed",
   drainHint: "Models that run with an older command end after their requests, and are started anew by the next one.",
-  applied: (/** @type {number} */ n) => `No. ${n} is in force now.`,
+  applied: (/** @type {number} */ n) => `Version ${n} is in force now.`,
   nothingApplied: "Nothing is different.",
   wouldChange: "What a reload would change",
   unusable: "Nothing: the files cannot be used as they are. What is in force stays so.",

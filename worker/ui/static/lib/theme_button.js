@@ -1,6 +1,6 @@
 // Dark, light, or what the system says.
 
-import { h, setText } from "./dom.js";
+import { h, setAttr, setText } from "./dom.js";
 import { S } from "./strings.js";
 
 const PLACE = "arriero.theme";
@@ -13,6 +13,8 @@ export function themeButton() {
   const tell = () => {
     const name = root.dataset.theme === "dark" || root.dataset.theme === "light" ? root.dataset.theme : "system";
     setText(button, S.theme[name]);
+    setAttr(button, "data-theme", name);
+    setAttr(button, "title", S.theme.hint);
     button.setAttribute("aria-label", `${S.theme.toggle}: ${S.theme[name]}`);
     return name;
   };

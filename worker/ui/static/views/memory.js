@@ -18,9 +18,10 @@ export const view = {
     const cards = new Map();
     const place = h("div", { class: "devices" });
     const empty = h("p", { class: "card note", hidden: true }, S.memory.none);
+    const hint = h("span", { class: "note", hidden: true }, S.memory.point);
     const whatIf = new WhatIf(page);
     const warm = new WarmCard();
-    replace(root, h("div", { class: "toolbar" }, h("h1", {}, S.titles.memory ?? "")), empty, place, whatIf.element, warm.element);
+    replace(root, h("div", { class: "toolbar" }, h("h1", {}, S.titles.memory ?? ""), hint), empty, place, whatIf.element, warm.element);
     /** @type {KeyedList<DeviceStatus>} */
     const devices = new KeyedList(place, {
       key: (device) => device.device,
@@ -34,6 +35,7 @@ export const view = {
     let names = "";
     const end = store.subscribe(["devices", "models", "queue", "kept"], (changed) => {
       devices.set(store.devices);
+      show(hint, store.devices.length > 0);
       show(empty, store.hasAll && store.devices.length === 0);
       if (changed.has("kept")) warm.update(store.kept, store.hasAll);
       const now = [...store.models.keys()].join("\n");

@@ -28,7 +28,7 @@ export class DeviceCard {
     this.held = h("span", { class: "chip", "data-kind": "accent", hidden: true });
     this.sum = h("span", { class: "sum" });
     this.line = h("p", { class: "line note" });
-    this.bar = new StackedBar(S.memory.bar(format.device(device)), this.line, S.memory.point);
+    this.bar = new StackedBar(S.memory.bar(format.device(device)), this.line);
     this.legend = h("ul", { class: "legend" });
     /** @type {KeyedList<Part>} */
     this.list = new KeyedList(this.legend, {

@@ -23,16 +23,39 @@ const SERIES = 6;
 const LEAST_SHARE = 0.002;
 
 /**
+ * The colours of those that use memory: the same on all devices, and no two alike while there are
+ * enough of them.
+ * @param {Store} store
+ * @param {string} [added] a model that would be started
+ * @returns {Map<string, number>} 1 to 6
+ */
+export function coloursOf(store, added) {
+  const order = [...store.models.keys()];
+  const using = [...store.models.values()].filter((it) => it.state !== "stopped" && it.memory).map((it) => it.model);
+  if (added && !using.includes(added)) using.push(added);
+  /** @type {Map<string, number>} */
+  const colours = new Map();
+  for (const name of using) {
+    const usual = Math.max(0, order.indexOf(name));
+    const taken = new Set(colours.values());
+    const choices = Array.from({ length: SERIES }, (_, step) => ((usual + step) % SERIES) + 1);
+    colours.set(name, choices.find((it) => !taken.has(it)) ?? (usual % SERIES) + 1);
+  }
+  return colours;
+}
+
+/**
  * The parts of a device, in their order; together they are all of it.
  * @param {DeviceStatus} device
  * @param {Store} store
  * @returns {Part[]}
  */
 export function partsOf(device, store) {
+  const colours = coloursOf(store);
   /** @type {Part[]} */
   const parts = [];
   let told = 0;
-  for (const [index, model] of [...store.models.values()].entries()) {
+  for (const model of store.models.values()) {
     const size = model.memory?.[device.device] ?? 0;
     if (!size || model.state === "stopped") continue;
     told += size;
@@ -41,7 +64,7 @@ export function partsOf(device, store) {
       kind: "model",
       label: model.model,
       size,
-      series: (index % SERIES) + 1,
+      series: colours.get(model.model),
       about: aboutModel(model, size, store),
     });
   }
@@ -85,7 +108,7 @@ function aboutModel(model, size, store) {
  * @returns {Part[]}
  */
 export function partsAfter(device, told, store) {
-  const order = [...store.models.keys()];
+  const colours = coloursOf(store, told.model);
   const stays = told.models.filter((it) => it.verdict === "starts" || it.verdict === "stays");
   /** @type {Part[]} */
   const parts = stays
@@ -95,7 +118,7 @@ export function partsAfter(device, told, store) {
       kind: "model",
       label: it.model,
       size: it.memory[device.device] ?? 0,
-      series: (Math.max(0, order.indexOf(it.model)) % SERIES) + 1,
+      series: colours.get(it.model) ?? 1,
       about: it.why,
     }));
   const known = device.reserved + device.foreign + device.reserve + Math.max(0, device.free);

@@ -8,6 +8,7 @@ import { ToolForm, TOOLS } from "./playground_tools.js";
 
 /** @typedef {import("../lib/types.js").Page} Page */
 /** @typedef {Chat | ToolForm} Task */
+/** @typedef {{id: string, name?: string, status?: {value: string}, meta?: {llamaswap?: {aliases?: string[]}}}} Listed */
 
 /** @type {import("../lib/types.js").View} */
 export const view = {
@@ -48,10 +49,13 @@ class Playground {
     await attempt(async () => {
       const { data } = await this.page.api.get("/v1/models");
       const wanted = this.page.query.get("model") ?? "";
-      /** @type {{id: string, name?: string}[]} */
+      /** @type {Listed[]} */
       const models = data;
       replace(this.select, ...models.map((it) => h("option", { value: it.id }, it.name && it.name !== it.id ? `${it.name} (${it.id})` : it.id)));
-      if (models.some((it) => it.id === wanted)) this.select.value = wanted;
+      const chosen = models.find((it) => it.id === wanted) ?? models.find((it) => it.meta?.llamaswap?.aliases?.includes(wanted));
+      const running = models.find((it) => it.status?.value === "loaded");
+      const model = chosen ?? (wanted ? null : running);
+      if (model) this.select.value = model.id;
     });
   }
 }

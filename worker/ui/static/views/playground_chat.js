@@ -4,6 +4,7 @@ import { h, replace, setAttr, setText, show } from "../lib/dom.js";
 import * as format from "../lib/format.js";
 import { oncePerFrame } from "../lib/frame.js";
 import { attempt } from "../lib/notice.js";
+import { PageEnd } from "../lib/page_end.js";
 import { S } from "../lib/strings.js";
 import { CHAT_APIS } from "./playground_apis.js";
 import { codeMenu } from "./playground_code.js";
@@ -31,6 +32,7 @@ export class Chat {
     /** @type {string[]} */
     this.images = [];
     this.wait = new WaitBar(page);
+    this.end = new PageEnd();
     this.list = h("ol", { class: "turns" });
     this.empty = h("p", { class: "empty" }, S.playground.chatEmpty);
     this.api = h(
@@ -96,6 +98,7 @@ export class Chat {
   stop() {
     this.sending?.abort();
     this.wait.stop();
+    this.end.stop();
   }
 
   chosen() {
@@ -159,6 +162,7 @@ export class Chat {
       this.body(turns); // tools that are no JSON are told before anything is sent
       this.turns = turns;
       this.list.append(said(/** @type {Turn} */ (turns.at(-1))));
+      this.end.goThere();
       this.text.value = "";
       this.images = [];
       this.showImages();
@@ -183,11 +187,12 @@ export class Chat {
 
   async answer() {
     const sending = (this.sending = new AbortController());
-    const answer = new Answer();
+    const answer = new Answer(this.model(), () => this.end.follow());
     const { list } = this;
     const api = this.chosen();
     this.wait.start(this.model());
     this.showState();
+    this.end.follow();
     try {
       const id = await stream(this.page, api.path, this.body(this.turns), {
         signal: sending.signal,
@@ -238,7 +243,12 @@ function said(turn) {
 
 /** An answer as it grows: drawn at most once per frame. */
 class Answer {
-  constructor() {
+  /**
+   * @param {string} model
+   * @param {() => void} grown called whenever it has been drawn
+   */
+  constructor(model, grown) {
+    this.grown = grown;
     this.began = performance.now();
     this.first = 0;
     this.text = "";
@@ -249,11 +259,12 @@ class Answer {
     this.calls = new Map();
     this.shown = h("div", { class: "text" });
     this.thoughts = h("div", { class: "text dim" });
-    this.fold = h("details", { class: "reasoning", hidden: true }, h("summary", {}, S.playground.reasoning), this.thoughts);
+    this.foldTitle = h("summary", {}, S.playground.reasoning);
+    this.fold = h("details", { class: "reasoning", hidden: true }, this.foldTitle, this.thoughts);
     this.tools = h("pre", { class: "calls", hidden: true, tabindex: "0", "aria-label": S.playground.calls });
     this.problem = h("p", { class: "problem", hidden: true });
     this.note = h("p", { class: "note" });
-    this.element = h("li", { class: "turn", "data-role": "assistant" }, h("h2", {}, S.playground.model), this.fold, this.shown, this.tools, this.problem, this.note);
+    this.element = h("li", { class: "turn", "data-role": "assistant" }, h("h2", {}, model), this.fold, this.shown, this.tools, this.problem, this.note);
     this.draw = oncePerFrame(() => this.drawNow());
   }
 
@@ -272,8 +283,9 @@ class Answer {
       call.arguments += added.tool.arguments ?? "";
       this.calls.set(added.tool.index, call);
     }
-    const isThere = Boolean(this.text || this.reasoning || this.error || this.calls.size);
-    if (isThere && !this.first) this.first = performance.now();
+    const hasBegun = Boolean(this.text || this.reasoning || this.calls.size);
+    if (hasBegun && !this.first) this.first = performance.now();
+    const isThere = hasBegun || this.error !== "";
     if (isThere) this.draw();
     return isThere;
   }
@@ -288,10 +300,10 @@ class Answer {
     const passed = (now - this.began) / 1000;
     const speed = this.first && this.tokens > 1 ? (this.tokens - 1) / ((now - this.first) / 1000) : 0;
     const words = [
-      this.first ? S.playground.firstToken(format.duration((this.first - this.began) / 1000)) : "",
+      this.first ? S.playground.firstToken(format.shortDuration((this.first - this.began) / 1000)) : "",
       this.tokens ? S.playground.tokens(this.tokens) : "",
-      speed && Number.isFinite(speed) ? S.playground.speed(speed.toFixed(1)) : "",
-      S.playground.inAll(format.duration(passed)),
+      speed && Number.isFinite(speed) ? S.playground.speed(speed.toFixed(speed < 100 ? 1 : 0)) : "",
+      S.playground.inAll(format.shortDuration(passed)),
       isProblem ? "" : why,
     ];
     if (isProblem) this.error = this.error || why;
@@ -302,6 +314,7 @@ class Answer {
 
   drawNow() {
     setText(this.shown, this.text);
+    setText(this.foldTitle, this.text || this.note.hasChildNodes() ? S.playground.reasoning : S.playground.reasons);
     setText(this.thoughts, this.reasoning);
     show(this.fold, this.reasoning !== "");
     const calls = [...this.calls.values()].map((it) => `${it.name} ${pretty(it.arguments)}`);
@@ -309,6 +322,7 @@ class Answer {
     show(this.tools, calls.length > 0);
     setText(this.problem, this.error);
     show(this.problem, this.error !== "");
+    this.grown();
   }
 }
 

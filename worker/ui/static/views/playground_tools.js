@@ -148,7 +148,7 @@ export class ToolForm {
         const response = await this.page.api.fetch(this.tool.path, { method: "POST", json: this.body(), signal: sending.signal });
         replace(this.result, ...((await this.tool.show?.(response, this.values())) ?? []));
       }
-      setText(this.note, S.playground.inAll(format.duration((performance.now() - began) / 1000)));
+      setText(this.note, S.playground.inAll(format.shortDuration((performance.now() - began) / 1000)));
       show(this.card, true);
     } catch (error) {
       if (!sending.signal.aborted) setText(this.problem, error instanceof Error ? error.message : String(error));

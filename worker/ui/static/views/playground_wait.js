@@ -63,11 +63,11 @@ export class WaitBar {
     const model = store.models.get(id);
     const passed = (performance.now() - this.began) / 1000;
     let words = [S.playground.sent, format.wholeDuration(passed)];
-    let fraction = this.told?.fraction ?? null;
-    if (model && model.state !== "ready") {
+    let fraction = this.told?.words === S.phases.ready ? null : (this.told?.fraction ?? null); // it reads the prompt
+    if (model && model.state !== "ready" && (model.progress || model.state !== "stopped")) {
       words = doing(model, store);
       fraction = model.progress?.fraction ?? null;
-    } else if (this.told?.words) words = [this.told.words, format.wholeDuration(passed)];
+    } else if (this.told?.words && this.told.words !== S.phases.ready) words = [this.told.words, format.wholeDuration(passed)];
     setText(this.words, words.join(" · "));
     setAttr(this.bar, "data-unknown", fraction === null);
     setAttr(this.bar, "aria-valuenow", fraction === null ? null : Math.floor(fraction * 100));

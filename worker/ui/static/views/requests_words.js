@@ -123,7 +123,7 @@ export function keyOf(record) {
 /** @param {number | null | undefined} milliseconds */
 export function ms(milliseconds) {
   if (milliseconds === null || milliseconds === undefined) return "";
-  return milliseconds < 1000 ? `${Math.round(milliseconds)} ms` : format.duration(milliseconds / 1000);
+  return format.shortDuration(milliseconds / 1000);
 }
 
 /** A wait that there was; none says nothing. @param {number} milliseconds */
