@@ -12,6 +12,7 @@ from trains import Train, eventually
 
 from tests.real.parts import ensure_llama_server
 from tests.real.tiny_gguf import write_tiny_gguf
+from tests.ui.browser import HEIGHT
 from tests.ui.conftest import OpensPage, config_of, scripted
 
 pytestmark = [pytest.mark.e2e, pytest.mark.page, pytest.mark.timeout(240)]
@@ -101,7 +102,7 @@ def test_a_long_answer_is_followed(open_page: OpensPage, train: Train) -> None:
     page.evaluate("scrollTo(0, 0)")
     box = page.get_by_label("Message").bounding_box()
     assert box is not None
-    assert box["y"] + box["height"] <= page.viewport_size["height"]
+    assert box["y"] + box["height"] <= HEIGHT
 
 
 def test_it_is_stopped_and_asked_again(open_page: OpensPage, train: Train, gate: Path) -> None:
