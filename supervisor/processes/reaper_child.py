@@ -1,7 +1,8 @@
 """Companion process of a supervisor: kills what outlives it, or keeps it for the next one.
 
-Started as ``python -I -S reaper_child.py MARK [DOOR]``. Takes orders, a packet each, from its
-standard input, a unix socket (SOCK_SEQPACKET), until the supervisor is gone, however it went.
+Started as ``python -I -S -c CODE reaper_child.py MARK [DOOR]``; the code imports this file, which
+is compiled already. Takes orders, a packet each, from its standard input, a unix socket
+(SOCK_SEQPACKET), until the supervisor is gone, however it went.
 Then all is killed: every group that is registered, and every process whose environment has
 ``ARRIERO_SPAWN=MARK.`` (it was started by the supervisor a moment before that one was killed, or
 has left its group).
@@ -21,14 +22,16 @@ it takes to keep something is imported where that is done.
 """
 
 import os
-import signal
 import sys
 import time
 
 TYPE_CHECKING = False  # that of `typing` would cost more than all the rest
 if TYPE_CHECKING:
+    import signal
     import socket
     from collections.abc import Callable
+else:
+    import _signal as signal  # `signal` adds enumerations, and 0.8 MB for them
 
 # Name of the environment variable that every started process has, and its children inherit.
 MARK_NAME = "ARRIERO_SPAWN"
@@ -341,7 +344,3 @@ def _keep(state: _Registry, mark: str, door_fd: int) -> None:
         os.unlink(door.getsockname())
     except OSError:
         return
-
-
-if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else None)

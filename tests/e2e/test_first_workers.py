@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -173,10 +174,18 @@ def test_they_have_no_file_that_we_were_given(tmp_path: Path) -> None:
             log = tmp_path / "log"
             eventually(lambda: log.read_text().count("worker.serving") == 4)  # both say it
             for child in eventually(lambda: it if len(it := family_of(process)) == 4 else None):
-                files = [path.readlink() for path in Path(f"/proc/{child.pid}/fd").iterdir()]
-                assert given not in files
+                assert given not in open_files(child.pid)
         finally:
             process.terminate()
+
+
+def open_files(pid: int) -> list[Path]:
+    """Return what a process has open and keeps open: others may be closed while we look."""
+    found = []
+    for path in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            found.append(path.readlink())
+    return found
 
 
 def family_of(process: "subprocess.Popen[bytes]") -> list[psutil.Process]:
