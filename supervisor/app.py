@@ -425,7 +425,7 @@ async def supervise(
             have_other_models,
             lambda: dispatcher.epoch,
             lambda: in_force.peer_models,
-            engine.demand,
+            engine.view.demand,
             lambda peer: lease_server.say_lost(peer),
         )
         await peers.load()
@@ -435,7 +435,7 @@ async def supervise(
             model = in_force.config.resolve(name)
             if model is None:
                 return "ready" if in_force.config.resolve_remote(name) is not None else None
-            return engine.standing(model.model)
+            return engine.view.standing(model.model)
 
         pool = WorkerPool(
             listeners=[(kind, one.fileno()) for kind, one in listeners],
@@ -472,7 +472,7 @@ async def supervise(
             lambda: in_force.config, reaper, folder, lambda: publisher.usage_seq
         )
         dispatcher.connect(processes=fleet, send_to_worker=lease_server.send, sizes=memory)
-        if engine.counts_memory:
+        if engine.view.counts_memory:
             await memory.look()  # before the first start: bounded by its limit
         await stack.enter_async_context(_background(memory.run))
         await stack.enter_async_context(_background(warm.run))

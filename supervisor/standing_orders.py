@@ -11,8 +11,8 @@ import msgspec
 
 from .host.kept_ring import KeptRing
 from .scheduling.dispatcher import Dispatcher
-from .scheduling.engine import StandingOrders
 from .scheduling.messages.events import HoldRequested, PinRequested
+from .scheduling.orders import StandingOrders
 
 
 class OrderNote(msgspec.Struct, frozen=True, kw_only=True):

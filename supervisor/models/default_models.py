@@ -15,8 +15,8 @@ import trio
 
 from ..placement.policy import PlacementPolicy, left_running
 from ..scheduling.dispatcher import Dispatcher
-from ..scheduling.engine import Engine
 from ..scheduling.messages.events import Left, Waiter, Wanted
+from ..scheduling.view import EngineView
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ async def _bring_back(
     log.info("default.comes_back model=%s stops=%s", model, ",".join(plan.stops) or "-")
     dispatcher.handle(Wanted(waiter, model))
 
-    def is_on_its_way(engine: Engine) -> bool:
+    def is_on_its_way(engine: EngineView) -> bool:
         queue = engine.queue()
         return len(queue) != 1 or queue[0].model != model or engine.state(model) not in _AT_REST
 

@@ -22,8 +22,8 @@ from ..memory.nvidia_gpus import NvmlModule, load_nvml
 from ..memory.probe import Look, look
 from ..memory.sizes import NOTHING, RAM, UNKNOWN, Amounts, ModelSize, in_order, largest
 from ..scheduling.dispatcher import Dispatcher
-from ..scheduling.engine import RunningModel
 from ..scheduling.messages.events import DevicesRead, Sized
+from ..scheduling.view import RunningModel
 from .learned_models import LearnedModels, is_elsewhere
 
 log = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ import trio
 from ..config.load import Config, ModelConfig
 from ..memory.ram import spare_ram
 from ..scheduling.dispatcher import Dispatcher
-from ..scheduling.engine import Engine
+from ..scheduling.view import EngineView
 from .holder_child import Unusable, is_there, open_file
 from .loaded_files import LoadedFile, loaded_files
 
@@ -55,7 +55,7 @@ async def read_ahead(config: Callable[[], Config], dispatcher: Dispatcher) -> No
     """
     done: tuple[str, int] | None = None
 
-    def is_new(engine: Engine) -> bool:
+    def is_new(engine: EngineView) -> bool:
         return _next_one(engine) not in (None, done)
 
     while True:
@@ -66,7 +66,7 @@ async def read_ahead(config: Callable[[], Config], dispatcher: Dispatcher) -> No
             await _read_for(model, dispatcher)
 
 
-def _next_one(engine: Engine) -> tuple[str, int] | None:
+def _next_one(engine: EngineView) -> tuple[str, int] | None:
     """Return the model that is started next, and the number of that attempt."""
     for model in engine.awaiting_room():
         return model, engine.swap(model)

@@ -20,7 +20,7 @@ from ..memory.devices import default_reserve
 from ..memory.ram import read_ram, spare_ram
 from ..memory.sizes import RAM
 from ..scheduling.dispatcher import Dispatcher
-from ..scheduling.engine import Engine, ModelOutlook
+from ..scheduling.view import EngineView, ModelOutlook
 from .choice import KeepCandidate, choose
 from .holder import Holder
 from .loaded_files import Identity, LoadedFile, loaded_files
@@ -134,7 +134,7 @@ class WarmTier:
         """Look at once when a start begins, or all have ended."""
         starting: tuple[str, ...] = ()
 
-        def differs(engine: Engine) -> bool:
+        def differs(engine: EngineView) -> bool:
             return engine.starting() != starting
 
         while True:

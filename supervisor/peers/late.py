@@ -14,7 +14,7 @@ from arriero.protocol.values import PeerStatus
 
 from ..config.names import PeerModels
 from ..config.values import Config
-from ..scheduling.engine import ModelDemand
+from ..scheduling.view import ModelDemand
 
 if TYPE_CHECKING:
     from .keeper import PeerKeeper

@@ -13,7 +13,7 @@ import msgspec
 from arriero.protocol.control import PlaceStanding
 
 from ..config.names import PeerModels
-from ..scheduling.engine import ModelDemand
+from ..scheduling.view import ModelDemand
 from .choice import LOCAL, Candidate, Ranking, choose
 from .state import PeerStates, expected_wait_s
 from .told import NOTHING_TOLD, ThereModel

@@ -19,7 +19,7 @@ from arriero.protocol.values import ErrorInfo, Snapshot
 from arriero.protocol.wakefulness import LOOK_S, Wakefulness
 
 from ..memory.sizes import Amounts
-from .engine import SIZING_LIMIT_S, Engine, StandingOrders
+from .engine import Engine
 from .messages.events import (
     Act,
     Announce,
@@ -37,6 +37,9 @@ from .messages.events import (
     Waiter,
     Wake,
 )
+from .orders import StandingOrders
+from .room.sizing import SIZING_LIMIT_S
+from .view import EngineView
 
 log = logging.getLogger(__name__)
 
@@ -125,7 +128,7 @@ class Dispatcher:
     """Feeds the engine with events and carries out its commands.
 
     Attributes:
-        engine: For reading only; events go through `handle`.
+        engine: How all stands; events go through `handle`.
         lease_requests: How often a worker had to ask for a model.
         wakefulness: Of this process. `keep_time` looks at it often enough for all.
     """
@@ -143,7 +146,8 @@ class Dispatcher:
             publisher: Publishes events.
             note: Called with each of those that is published.
         """
-        self.engine = engine
+        self._engine = engine
+        self.engine = engine.view
         self._note = note
         self.wakefulness = Wakefulness(trio.current_time())
         self.lease_requests = 0
@@ -188,7 +192,7 @@ class Dispatcher:
             return
         now = self.now()
         news: list[AnyEvent] = []
-        for command in self.engine.handle(event, now):
+        for command in self._engine.handle(event, now):
             if not isinstance(command, Announce):
                 self._carry_out(command)
             elif isinstance(command.event, QueueChanged):
@@ -271,7 +275,7 @@ class Dispatcher:
         while True:
             changed = self._changed
             now = self.now()
-            deadline = self.engine.next_deadline(now)
+            deadline = self._engine.next_deadline(now)
             if self._queue_news is not None:
                 deadline = min(deadline, self._queue_from)
             with trio.move_on_after(max(0.0, min(deadline - now, LOOK_S))) as waiting:
@@ -279,7 +283,7 @@ class Dispatcher:
             if waiting.cancelled_caught and self.now() >= deadline:
                 self.handle(TimePassed())
 
-    async def wait_until(self, holds: Callable[[Engine], bool]) -> None:
+    async def wait_until(self, holds: Callable[[EngineView], bool]) -> None:
         """Return once `holds` is true of the engine.
 
         The caller sets the deadline.

@@ -6,7 +6,7 @@ from collections.abc import Generator
 import pytest
 
 from arriero.supervisor.host.kept_ring import KeptRing
-from arriero.supervisor.scheduling.engine import StandingOrders
+from arriero.supervisor.scheduling.orders import StandingOrders
 from arriero.supervisor.standing_orders import OrderKeeper, OrderNote, read_orders
 
 

@@ -20,6 +20,7 @@ from arriero.supervisor.reload.reloader import ActiveConfig
 from arriero.supervisor.scheduling.dispatcher import Dispatcher
 from arriero.supervisor.scheduling.engine import Engine
 from arriero.supervisor.scheduling.messages.events import Waiter, Wanted
+from arriero.supervisor.scheduling.view import EngineView
 from arriero.supervisor.slots.keeper import SlotKeeper
 from tests.paths import SCRIPTED_UPSTREAM
 from tests.start_port import START_PORT
@@ -57,7 +58,7 @@ class Train:
     async def follow(self, look: Callable[[], None]) -> None:
         """Call `look` whenever the engine has changed, until cancelled."""
 
-        def never(_: Engine) -> bool:
+        def never(_: EngineView) -> bool:
             look()
             return False
 
@@ -67,7 +68,7 @@ class Train:
         """Wait until a process runs; return the port that it was told to take, not `but`."""
         ports: list[int | None] = []
 
-        def has_one(engine: Engine) -> bool:
+        def has_one(engine: EngineView) -> bool:
             endpoints = [found.endpoint for found in engine.models(0, 0) if found.endpoint]
             ports[:] = [urlsplit(endpoint).port for endpoint in endpoints]
             return bool(ports) and ports[0] != but

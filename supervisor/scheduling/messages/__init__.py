@@ -2,6 +2,7 @@
 
 Lowest first:
 
-    refusals  Errors for waiters.
-    events    Inputs (`Event`) and outputs (`Command`) of the engine.
+    refusals          Errors for waiters.
+    events            Inputs (`Event`) and outputs (`Command`) of the engine.
+    pending_commands  Commands that follow from the event at hand, and their numbers.
 """

@@ -7,9 +7,11 @@ from arriero.protocol.control import ExplainReply
 
 from ...placement.matrix import Matrix
 from ...placement.policy import DEFAULT_GROUP, Groups, PlacementPolicy
-from ..room.room import Blockage, Room
-from ..room.turns import Turn
 from ..states.model_state import ModelState
+from .needs import Blockage
+from .room import Room
+from .told import Fits, devices, why_others_go
+from .turns import Turn
 
 
 def explanation(
@@ -59,7 +61,7 @@ def explanation(
     elif policy.evicted_by(model, live):
         leaving = ", ".join(sorted(set(live) - turn.after))
         why = f"it can start when what ends now is gone: {leaving}"
-    elif room is not None and (late := room.coming_back(model)):
+    elif room is not None and (late := room.needs.coming_back(model)):
         why = f"it can start when the memory of {', '.join(late)} has come back"
     else:
         action, why = "start", "nothing is in its way"
@@ -72,8 +74,8 @@ def explanation(
         stops=tuple(sorted(turn.goes)) if action == "swap" else (),
         ahead=tuple(turn.model for turn in turns[:at]) if action == "wait" else (),
         why=why,
-        devices=() if room is None else room.devices(now),
-        models=() if room is None else room.fits(model, turn, now),
+        devices=() if room is None else devices(room.ledger, now),
+        models=() if room is None else Fits(room, now).of(model, turn),
         start_s=None if room is None else entry.start_s,
     )
 
@@ -99,7 +101,7 @@ def reason(policy: PlacementPolicy, target: str, running: Iterable[str]) -> str:
     """Return the part of the configuration that makes `target` evict others."""
     match policy:
         case Room():
-            return policy.reason(target, running)
+            return why_others_go(policy, target, running)
         case Matrix():
             choice = policy.choose(target, running)
             if choice.set_name is None:

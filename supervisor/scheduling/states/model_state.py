@@ -1,4 +1,4 @@
-"""State of each model and waiter. Changed by `engine.py` only."""
+"""State of each model and waiter. Changed by the parts of the engine only."""
 
 import math
 from typing import Final
@@ -157,6 +157,11 @@ class ModelState(msgspec.Struct):
         return self.spec.pin or ("manual" if self.is_pinned else "")
 
     @property
+    def is_protected(self) -> bool:
+        """True if it never goes for another one."""
+        return bool(self.pin) and not self.is_leaving and self.state != "stopped"
+
+    @property
     def is_busy(self) -> bool:
         """True if requests run on it, as far as that was reported."""
         return any(self.in_flight.values())
@@ -187,6 +192,10 @@ class ModelState(msgspec.Struct):
     def is_at_rest(self) -> bool:
         """True if it does not run: it takes a turn to make it serve."""
         return self.state in {"stopped", "asleep"}
+
+    def pauses(self, now: float) -> bool:
+        """Return whether it is in its pause after a failure."""
+        return self.state == "stopped" and now < self.not_before
 
     @property
     def is_stale(self) -> bool:

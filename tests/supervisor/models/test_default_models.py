@@ -72,7 +72,7 @@ class Scene(NoProcesses):
         await self.happens(Released("w", model, self.lease(model)))
 
     def lease(self, model: str) -> int:
-        return self.dispatcher.engine._entries[model].leases["w"]
+        return self.dispatcher._engine._table.all[model].leases["w"]
 
 
 @asynccontextmanager

@@ -10,7 +10,7 @@ from arriero.supervisor.config.names import PeerConfig, PeerModels, WakeOnLan
 from arriero.supervisor.peers.places import Places
 from arriero.supervisor.peers.state import PeerStates
 from arriero.supervisor.peers.told import ThereModel, ToldList
-from arriero.supervisor.scheduling.engine import ModelDemand
+from arriero.supervisor.scheduling.view import ModelDemand
 
 
 def demand(state: State, running: int = 0, start_s: float | None = None) -> ModelDemand:

@@ -191,7 +191,7 @@ class Simulation:
                 pass
 
     def _check(self) -> None:
-        for device in self.engine.devices(self.now):
+        for device in self.engine.view.devices(self.now):
             share = device.reserved / device.total
             most = self.outcome.most_reserved.get(device.device, 0.0)
             self.outcome.most_reserved[device.device] = max(most, share)

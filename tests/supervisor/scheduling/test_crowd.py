@@ -91,7 +91,7 @@ def test_leaving_crowd_costs_each_the_same(engine: Engine) -> None:
     ]
 
     assert max(costs[:-1]) - min(costs[:-1]) <= 2
-    assert engine.queue() == (
+    assert engine.view.queue() == (
         QueueEntry(model="slow", waiting=1),
         QueueEntry(model="other", waiting=1),
     )
@@ -105,7 +105,7 @@ def test_crowd_is_granted_in_order(engine: Engine) -> None:
 
     requests = [command.waiter.request for command in granted if isinstance(command, GrantLease)]
     assert requests == [0, *range(10, CROWD + 10)]
-    assert engine.queue() == (QueueEntry(model="other", waiting=1),)
+    assert engine.view.queue() == (QueueEntry(model="other", waiting=1),)
 
 
 def test_lost_worker_takes_its_own_only(engine: Engine) -> None:
@@ -113,7 +113,7 @@ def test_lost_worker_takes_its_own_only(engine: Engine) -> None:
 
     engine.handle(OwnerLost("lost"), 0)
 
-    assert engine.queue()[0] == QueueEntry(model="slow", waiting=1)
+    assert engine.view.queue()[0] == QueueEntry(model="slow", waiting=1)
 
 
 class Heard(Publisher):

@@ -8,7 +8,7 @@ import pytest
 from arriero.protocol.events import ProgressMade, QueueChanged, StateChanged
 from arriero.protocol.values import ErrorInfo, Progress
 from arriero.supervisor.placement.policy import OneAtATime
-from arriero.supervisor.scheduling.engine import Engine, Rules
+from arriero.supervisor.scheduling.engine import Engine
 from arriero.supervisor.scheduling.messages.events import (
     Announce,
     BecameReady,
@@ -33,6 +33,7 @@ from arriero.supervisor.scheduling.messages.events import (
     Waiter,
     Wanted,
 )
+from arriero.supervisor.scheduling.states.rules import Rules
 from tests.supervisor.scheduling.steps import CRASHED, OTHER, SCRIPT, W1, W2, W3, acts, make_ready
 
 
@@ -42,7 +43,7 @@ def engine() -> Engine:
 
 
 def test_a_model_is_stopped_since_the_engine_began() -> None:
-    (status,) = Engine([Spec(model="a")], now=1000.0).models(1003.0, 5003.0)
+    (status,) = Engine([Spec(model="a")], now=1000.0).view.models(1003.0, 5003.0)
     assert status.since == 5000.0
 
 
@@ -50,15 +51,15 @@ def test_the_first_request_starts_its_model_and_gets_a_lease(engine: Engine) -> 
     assert acts(engine.handle(Wanted(W1, "a"), 0)) == [Spawn("a", 1)]
     assert acts(engine.handle(Spawned("a", 1, 100, "http://a"), 1)) == []
     assert acts(engine.handle(BecameReady("a", 1), 3)) == [GrantLease(W1, "a", 2, "http://a", 3)]
-    assert engine.running() == ["a"]
-    assert engine.leases_of("w") == ("a",)
+    assert engine.view.running() == ["a"]
+    assert engine.view.leases_of("w") == ("a",)
 
 
 def test_loads_that_others_would_wait_for_are_known() -> None:
     engine = Engine([Spec(model=name, start_s=9.0) for name in "abc"])
 
     def loads_s() -> float:
-        found = engine.demand("c")
+        found = engine.view.demand("c")
         assert found is not None
         return found.loads_s
 
@@ -94,12 +95,12 @@ def test_another_model_drains_then_stops_then_starts(engine: Engine) -> None:
     assert acts(engine.handle(Wanted(W2, "b"), 1)) == [
         RevokeLease("w", "a", grant.lease, when_idle=True)
     ]
-    assert engine.state("a") == "draining"
+    assert engine.view.state("a") == "draining"
     assert acts(engine.handle(Released("w", "a", grant.lease), 2)) == [Terminate("a", 1, 10.0)]
     (spawn,) = acts(engine.handle(ProcessEnded("a", 1, CRASHED), 3))
-    assert spawn == Spawn("b", engine.swap("b"))
-    engine.handle(Spawned("b", engine.swap("b"), 101, "http://b"), 3)
-    (granted,) = acts(engine.handle(BecameReady("b", engine.swap("b")), 5))
+    assert spawn == Spawn("b", engine.view.swap("b"))
+    engine.handle(Spawned("b", engine.view.swap("b"), 101, "http://b"), 3)
+    (granted,) = acts(engine.handle(BecameReady("b", engine.view.swap("b")), 5))
     assert isinstance(granted, GrantLease)
     assert (granted.waiter, granted.endpoint, granted.waited_s) == (W2, "http://b", 4)
 
@@ -151,7 +152,7 @@ def test_a_newcomer_does_not_overtake_whoever_waits_for_another_model(engine: En
     engine.handle(Wanted(W2, "b"), 1)
 
     assert acts(engine.handle(Wanted(OTHER, "a"), 2)) == []
-    assert [entry.model for entry in engine.queue()] == ["b", "a"]
+    assert [entry.model for entry in engine.view.queue()] == ["b", "a"]
 
 
 def test_all_who_waited_for_a_start_are_served_by_it(engine: Engine) -> None:
@@ -182,21 +183,21 @@ def test_a_model_that_starts_for_nobody_any_more_makes_room(engine: Engine) -> N
 def test_a_start_goes_on_when_its_only_waiter_leaves_and_nobody_else_waits(engine: Engine) -> None:
     engine.handle(Wanted(W1, "a"), 0)
     assert acts(engine.handle(Left(W1), 1)) == []
-    assert engine.state("a") == "starting"
+    assert engine.view.state("a") == "starting"
 
 
 def test_the_resident_model_stays_when_the_one_who_wanted_another_leaves(engine: Engine) -> None:
     grant = make_ready(engine, "a", W1, 0)
     engine.handle(Wanted(W2, "b"), 1)
     assert acts(engine.handle(Left(W2), 2)) == []
-    assert engine.state("a") == "ready"
+    assert engine.view.state("a") == "ready"
 
     # The recalled lease may be on its way back: a new grant has another number, and outlives it.
     (again,) = acts(engine.handle(Wanted(W3, "a"), 3))
     assert isinstance(again, GrantLease)
     assert again.lease != grant.lease
     engine.handle(Released("w", "a", grant.lease), 4)
-    assert engine.leases_of("w") == ("a",)
+    assert engine.view.leases_of("w") == ("a",)
 
 
 def test_a_lost_worker_frees_its_leases_and_its_places(engine: Engine) -> None:
@@ -205,7 +206,7 @@ def test_a_lost_worker_frees_its_leases_and_its_places(engine: Engine) -> None:
     engine.handle(Wanted(W2, "c"), 1)
 
     assert acts(engine.handle(OwnerLost("w"), 2)) == [Terminate("a", 1, 10.0)]
-    assert [entry.model for entry in engine.queue()] == ["b"]
+    assert [entry.model for entry in engine.view.queue()] == ["b"]
 
 
 def test_a_failed_start_is_told_to_all_who_wait_and_costs_a_pause(engine: Engine) -> None:
@@ -231,9 +232,9 @@ def test_what_plainly_cannot_start_takes_nothing_away() -> None:
     make_ready(engine, "a", W1, 0)
 
     assert acts(engine.handle(Wanted(W2, "b"), 1)) == [RefuseWaiter(W2, "b", missing)]
-    assert engine.state("a") == "ready"
-    assert engine.queue() == ()
-    assert engine.models(1, 0)[1].error == missing
+    assert engine.view.state("a") == "ready"
+    assert engine.view.queue() == ()
+    assert engine.view.models(1, 0)[1].error == missing
     assert acts(engine.handle(Wanted(W3, "b"), 1.1)) == []  # in its pause
     assert acts(engine.handle(TimePassed(), 1.5)) == [RefuseWaiter(W3, "b", missing)]
 
@@ -244,7 +245,7 @@ def test_pauses_grow_while_a_model_keeps_failing(engine: Engine) -> None:
     for number in range(1, 9):
         engine.handle(Wanted(Waiter("w", number), "a"), now)
         engine.handle(TimePassed(), now)
-        engine.handle(ProcessEnded("a", engine.swap("a"), CRASHED), now)
+        engine.handle(ProcessEnded("a", engine.view.swap("a"), CRASHED), now)
         engine.handle(Wanted(Waiter("w", 100 + number), "a"), now)
         pauses.append(engine.next_deadline(now) - now)
         engine.handle(Left(Waiter("w", 100 + number)), now)
@@ -259,7 +260,7 @@ def test_a_crash_loop_takes_nothing_from_a_ready_model(engine: Engine) -> None:
     make_ready(engine, "a", W2, 0.1)
 
     assert acts(engine.handle(Wanted(W3, "b"), 0.2)) == []
-    assert engine.state("a") == "ready"
+    assert engine.view.state("a") == "ready"
     assert [type(c) for c in acts(engine.handle(Wanted(OTHER, "a"), 0.3))] == [GrantLease]
     assert [type(c) for c in acts(engine.handle(TimePassed(), 0.5))] == [RevokeLease, RevokeLease]
 
@@ -269,7 +270,7 @@ def test_a_crash_voids_the_leases_and_the_next_request_starts_again(engine: Engi
     assert acts(engine.handle(ProcessEnded("a", 1, CRASHED), 100)) == [
         VoidLease("w", "a", grant.lease)
     ]
-    assert engine.models(100, 0)[0].error == CRASHED
+    assert engine.view.models(100, 0)[0].error == CRASHED
     engine.handle(Wanted(W2, "a"), 100)
     assert engine.next_deadline(100) == 100.5
 
@@ -292,12 +293,12 @@ def test_a_start_without_a_machine_has_no_limit(engine: Engine) -> None:
     assert acts(engine.handle(TimePassed(), 3600)) == []
 
     engine.handle(Spawned("a", 1, 100, "http://elsewhere", "elsewhere"), 3600)
-    assert engine.models(3600, 0)[0].host == "elsewhere"
+    assert engine.view.models(3600, 0)[0].host == "elsewhere"
     assert engine.next_deadline(3600) == 3720
     stop, _ = acts(engine.handle(TimePassed(), 3720))
     assert stop == Terminate("a", 1, 10.0)
     engine.handle(ProcessEnded("a", 1, CRASHED), 3721)
-    assert engine.models(3721, 0)[0].host == "local"
+    assert engine.view.models(3721, 0)[0].host == "local"
 
 
 def test_an_idle_model_is_unloaded_after_its_ttl(engine: Engine) -> None:
@@ -347,11 +348,11 @@ def test_a_late_answer_of_an_older_start_changes_nothing(engine: Engine) -> None
     engine.handle(UnloadRequested("a"), 1)
     engine.handle(Wanted(W2, "a"), 1)
     engine.handle(ProcessEnded("a", 1, CRASHED), 2)
-    assert engine.swap("a") == 2
+    assert engine.view.swap("a") == 2
 
     assert acts(engine.handle(BecameReady("a", 1), 3)) == []
     assert acts(engine.handle(ProcessEnded("a", 1, CRASHED), 3)) == []
-    assert engine.state("a") == "starting"
+    assert engine.view.state("a") == "starting"
 
 
 def test_a_script_gets_the_model_without_a_lease(engine: Engine) -> None:
@@ -392,14 +393,14 @@ def test_what_happens_is_announced(engine: Engine) -> None:
 
 
 def test_explain_says_what_would_happen_and_changes_nothing(engine: Engine) -> None:
-    assert engine.explain("a", 0).action == "start"
+    assert engine.view.explain("a", 0).action == "start"
     make_ready(engine, "a", W1, 0)
-    assert engine.explain("a", 0).action == "serve"
-    told = engine.explain("b", 0)
+    assert engine.view.explain("a", 0).action == "serve"
+    told = engine.view.explain("b", 0)
     assert (told.action, told.stops) == ("swap", ("a",))
     engine.handle(Wanted(W2, "b"), 1)
-    assert engine.explain("a", 1).action == "wait"
-    assert engine.explain("c", 1).ahead == ("b",)
+    assert engine.view.explain("a", 1).action == "wait"
+    assert engine.view.explain("c", 1).ahead == ("b",)
 
 
 def test_the_rule_for_a_contested_model_can_be_set() -> None:
@@ -429,7 +430,7 @@ def stands(engine: Engine, now: float = 0.0) -> dict[str, str]:
         status.model: " ".join(
             [status.state, *["stale"] * status.stale, *["removed"] * status.removed]
         )
-        for status in engine.models(now, 0)
+        for status in engine.view.models(now, 0)
     }
 
 
@@ -442,7 +443,7 @@ def test_what_is_not_about_the_start_leaves_a_process_alone(launched: Engine, sp
 
     assert launched.handle(event, 1) == []
     assert stands(launched) == {"b": "stopped", "new": "stopped", "a": "ready"}
-    assert launched.leases_of("w") == ("a",)
+    assert launched.view.leases_of("w") == ("a",)
     assert [type(c) for c in acts(launched.handle(Wanted(W2, "a"), 1))] == [GrantLease]
 
 
@@ -462,7 +463,7 @@ def test_another_stop_grace_acts_at_once(launched: Engine) -> None:
 def test_another_command_is_for_the_next_start(launched: Engine) -> None:
     assert launched.handle(Reconfigured((A2, B)), 1) == []
     assert stands(launched) == {"a": "ready stale", "b": "stopped"}
-    assert launched.stale() == ("a",)
+    assert launched.view.stale() == ("a",)
 
     launched.handle(ProcessEnded("a", 1, CRASHED), 2)
     assert stands(launched)["a"] == "stopped"
@@ -484,7 +485,7 @@ def test_draining_ends_an_older_command_after_its_requests(launched: Engine) -> 
     assert acts(launched.handle(Wanted(W2, "a"), 3)) == []  # waits for the new command
     assert acts(launched.handle(Released("w", "a", 2), 4)) == [Terminate("a", 1, 10.0)]
     assert acts(launched.handle(ProcessEnded("a", 1, CRASHED), 5)) == [
-        Spawn("a", launched.swap("a"))
+        Spawn("a", launched.view.swap("a"))
     ]
     assert stands(launched)["a"] == "starting"
 
@@ -494,7 +495,9 @@ def test_draining_a_start_keeps_its_waiters_for_the_new_command() -> None:
     engine.handle(Wanted(W1, "a"), 0)
 
     assert acts(engine.handle(Reconfigured((A2,), drain=True), 1)) == [Terminate("a", 1, 10.0)]
-    assert acts(engine.handle(ProcessEnded("a", 1, CRASHED), 2)) == [Spawn("a", engine.swap("a"))]
+    assert acts(engine.handle(ProcessEnded("a", 1, CRASHED), 2)) == [
+        Spawn("a", engine.view.swap("a"))
+    ]
 
 
 def test_another_command_gets_its_chance_without_the_pause_of_the_old_one() -> None:
@@ -504,7 +507,7 @@ def test_another_command_gets_its_chance_without_the_pause_of_the_old_one() -> N
     assert acts(engine.handle(Wanted(W2, "a"), 0.1)) == []
 
     assert [type(c) for c in acts(engine.handle(Reconfigured((A2,)), 0.2))] == [Spawn]
-    assert engine.models(0.2, 0)[0].error is None
+    assert engine.view.models(0.2, 0)[0].error is None
 
 
 def test_a_removed_model_refuses_drains_stops_and_is_gone(launched: Engine) -> None:
@@ -521,13 +524,13 @@ def test_a_removed_model_refuses_drains_stops_and_is_gone(launched: Engine) -> N
     assert acts(launched.handle(Released("w", "a", 2), 3)) == [Terminate("a", 1, 10.0)]
     assert launched.handle(ProcessEnded("a", 1, CRASHED), 4) != []  # its end is announced
     assert stands(launched) == {"b": "stopped"}
-    assert not launched.knows("a")
-    assert launched.has_ended("a", 1)
+    assert not launched.view.knows("a")
+    assert launched.view.has_ended("a", 1)
 
 
 def test_those_who_wait_for_a_removed_model_are_told(launched: Engine) -> None:
     launched.handle(Wanted(W2, "b"), 1)
-    assert launched.state("a") == "draining"
+    assert launched.view.state("a") == "draining"
 
     (refusal,) = acts(launched.handle(Reconfigured((A,)), 2))
 
@@ -571,7 +574,7 @@ def test_a_model_that_is_back_too_late_starts_again(launched: Engine) -> None:
 
     assert stands(launched)["a"] == "stopping"
     assert acts(launched.handle(ProcessEnded("a", 1, CRASHED), 4)) == [
-        Spawn("a", launched.swap("a"))
+        Spawn("a", launched.view.swap("a"))
     ]
 
 

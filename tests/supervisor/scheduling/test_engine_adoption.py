@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from arriero.protocol.lease import HeldLease
-from arriero.supervisor.scheduling.engine import Engine, StandingOrders
+from arriero.supervisor.scheduling.engine import Engine
 from arriero.supervisor.scheduling.messages.events import (
     Adopted,
     BecameReady,
@@ -26,6 +26,7 @@ from arriero.supervisor.scheduling.messages.events import (
     Waiter,
     Wanted,
 )
+from arriero.supervisor.scheduling.orders import StandingOrders
 from tests.supervisor.scheduling.steps import CRASHED, SCRIPT, acts
 
 NEW = Waiter("new", 1)
@@ -54,7 +55,7 @@ def engine() -> Engine:
 
 def test_an_adopted_model_serves_without_a_start(engine: Engine) -> None:
     assert acts(engine.handle(adopted(), 0)) == []
-    assert engine.state("a") == "ready"
+    assert engine.view.state("a") == "ready"
     assert acts(engine.handle(Wanted(NEW, "a"), 1)) == [
         GrantLease(NEW, "a", 8, "http://a", 0.0, "llama-server")
     ]
@@ -74,7 +75,7 @@ def test_nothing_is_stopped_before_leases_are_known(engine: Engine) -> None:
     engine.handle(adopted("a", "w", "v"), 0)
 
     assert not any(isinstance(c, Terminate) for c in engine.handle(Wanted(SCRIPT, "b"), 1))
-    assert engine.state("a") == "draining"
+    assert engine.view.state("a") == "draining"
     # one of them holds a lease, and is asked for it
     assert acts(engine.handle(LeasesHeld("w", (held("a", 5, "http://a"),)), 2)) == [
         RevokeLease("w", "a", 5, when_idle=True)
@@ -97,7 +98,7 @@ def test_a_lease_on_what_is_gone_is_void(engine: Engine, lease: tuple[str, int, 
     engine.handle(adopted("a", "w"), 0)
 
     assert acts(engine.handle(LeasesHeld("w", (held(*lease),)), 1)) == [VoidLease("w", lease[0], 5)]
-    assert engine.leases_of("w") == ()
+    assert engine.view.leases_of("w") == ()
 
 
 def test_a_request_before_the_word_gets_another_lease(engine: Engine) -> None:
@@ -109,12 +110,12 @@ def test_a_request_before_the_word_gets_another_lease(engine: Engine) -> None:
     # the worker has forgotten the old one by the time it reads this
     told = LeasesHeld("w", (held("a", 5, "http://a"),))
     assert acts(engine.handle(told, 2)) == [VoidLease("w", "a", 5)]
-    assert engine.leases_of("w") == ("a",)
+    assert engine.view.leases_of("w") == ("a",)
 
 
 def test_one_started_otherwise_finishes_and_goes(engine: Engine) -> None:
     engine.handle(adopted("a", "w", launch="old"), 0)
-    assert engine.state("a") == "draining"
+    assert engine.view.state("a") == "draining"
     engine.handle(LeasesHeld("w", (held("a", 5, "http://a"),)), 1)
 
     assert acts(engine.handle(Released("w", "a", 5), 2)) == [Terminate("a", 7, 10.0)]
@@ -167,29 +168,29 @@ def test_who_waited_is_served_as_soon_as_all_is_told(limited: Engine) -> None:
 
 def test_what_is_not_in_the_configuration_finishes(engine: Engine) -> None:
     engine.handle(adopted("gone", "w"), 0)
-    assert engine.state("gone") == "draining"
+    assert engine.view.state("gone") == "draining"
     engine.handle(LeasesHeld("w", (held("gone", 5, "http://gone"),)), 1)
 
     assert acts(engine.handle(Released("w", "gone", 5), 2)) == [Terminate("gone", 7, 10.0)]
     engine.handle(ProcessEnded("gone", 7, CRASHED), 3)
-    assert not engine.knows("gone")
+    assert not engine.view.knows("gone")
 
 
 def test_orders_are_known_until_they_are_over(engine: Engine) -> None:
-    assert engine.orders() == StandingOrders()
+    assert engine.view.orders() == StandingOrders()
     engine.handle(adopted("a", "w"), 0)
     engine.handle(UnloadRequested("a"), 1)
     engine.handle(HoldRequested(None, 60), 2)
-    assert engine.orders() == StandingOrders((7,), (("", 62),))
+    assert engine.view.orders() == StandingOrders((7,), (("", 62),))
 
     engine.handle(OwnerLost("w"), 3)
     engine.handle(ProcessEnded("a", 7, CRASHED), 62)
-    assert engine.orders() == StandingOrders()
+    assert engine.view.orders() == StandingOrders()
 
 
 def test_an_order_to_unload_outlives_its_supervisor(engine: Engine) -> None:
     engine.handle(msgspec.structs.replace(adopted("a", "w"), unloading=True), 0)
-    assert engine.standing("a") == "stopping"
+    assert engine.view.standing("a") == "stopping"
     assert acts(engine.handle(Wanted(NEW, "a"), 1)) == []
 
 
@@ -203,7 +204,7 @@ def starting(
 
 def test_what_starts_goes_on_starting(engine: Engine) -> None:
     assert acts(engine.handle(starting("a", "w"), 1000)) == []
-    assert engine.state("a") == "starting"
+    assert engine.view.state("a") == "starting"
     engine.handle(LeasesHeld("w", (), {"a": (4,)}), 1001)
     (granted,) = acts(engine.handle(BecameReady("a", 7), 1002))
     assert isinstance(granted, GrantLease)
@@ -220,7 +221,7 @@ def test_a_start_is_not_given_up_before_all_is_told(engine: Engine) -> None:
     engine.handle(starting("a", "w", "v"), 0)
     assert acts(engine.handle(LeasesHeld("w", (), {"b": (1,)}), 1)) == []
     assert acts(engine.handle(LeasesHeld("v", (), {"a": (1,)}), 2)) == []
-    assert engine.state("a") == "starting"
+    assert engine.view.state("a") == "starting"
 
 
 def test_a_start_that_nobody_waits_for_makes_room(engine: Engine) -> None:

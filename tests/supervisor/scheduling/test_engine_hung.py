@@ -3,7 +3,8 @@
 import pytest
 
 from arriero.protocol.values import ErrorInfo
-from arriero.supervisor.scheduling.engine import CUT_LIMIT_S, Engine
+from arriero.supervisor.scheduling.deadlines import CUT_LIMIT_S
+from arriero.supervisor.scheduling.engine import Engine
 from arriero.supervisor.scheduling.messages.events import (
     Failing,
     Hung,
@@ -31,7 +32,7 @@ def engine() -> Engine:
 
 
 def failures(engine: Engine, model: str, now: float) -> float:
-    (found,) = [status for status in engine.models(now, 0.0) if status.model == model]
+    (found,) = [status for status in engine.view.models(now, 0.0) if status.model == model]
     return found.retry_in_s
 
 
@@ -65,7 +66,7 @@ def test_those_who_wait_for_it_get_the_next_one_after_a_pause(engine: Engine) ->
 def test_one_that_hangs_while_it_drains_makes_room_at_last(engine: Engine) -> None:
     grant = make_ready(engine, "a", W1, 0)
     engine.handle(Wanted(W2, "b"), 1)
-    assert engine.state("a") == "draining"
+    assert engine.view.state("a") == "draining"
     engine.handle(Hung("a", 1, HUNG, 10.0), 70)
     engine.handle(Released("w", "a", grant.lease), 70)
     (spawn,) = acts(engine.handle(ProcessEnded("a", 1, CRASHED), 71))
@@ -74,7 +75,7 @@ def test_one_that_hangs_while_it_drains_makes_room_at_last(engine: Engine) -> No
 
     engine.handle(ProcessEnded("b", spawn.swap, CRASHED), 72)
 
-    assert engine.running() == []  # what hung does not come back by itself
+    assert engine.view.running() == []  # what hung does not come back by itself
 
 
 def test_a_model_that_hangs_again_and_again_waits_longer_each_time(engine: Engine) -> None:
@@ -83,7 +84,7 @@ def test_a_model_that_hangs_again_and_again_waits_longer_each_time(engine: Engin
     now = 0.0
     for number in range(4):
         grant = make_ready(engine, "a", W1, now)
-        swap = engine.swap("a")
+        swap = engine.view.swap("a")
         now += 60
         engine.handle(Hung("a", swap, HUNG, 0.0), now)
         engine.handle(Released("w", "a", grant.lease), now)
@@ -96,7 +97,7 @@ def test_a_model_that_hangs_again_and_again_waits_longer_each_time(engine: Engin
 def test_one_that_was_well_for_long_begins_with_the_first_pause(engine: Engine) -> None:
     for now, well_s in ((0.0, 0.0), (200.0, 31.0)):
         grant = make_ready(engine, "a", W1, now)
-        swap = engine.swap("a")
+        swap = engine.view.swap("a")
         engine.handle(Hung("a", swap, HUNG, well_s), now + 100)
         engine.handle(Released("w", "a", grant.lease), now + 100)
         engine.handle(ProcessEnded("a", swap, CRASHED), now + 100)
@@ -109,7 +110,7 @@ def test_what_comes_late_about_an_older_process_changes_nothing(
 ) -> None:
     make_ready(engine, "a", W1, 0)
     assert engine.handle(kind("a", 99, HUNG, 0.0), 1) == []
-    assert engine.state("a") == "ready"
+    assert engine.view.state("a") == "ready"
 
 
 def test_one_that_fails_finishes_what_runs_and_is_stopped_in_good_order(engine: Engine) -> None:
@@ -144,23 +145,23 @@ def test_what_stood_still_before_the_drain_gets_the_whole_limit(engine: Engine) 
     make_ready(engine, "a", W1, 0)
     engine.handle(Stalled("a", 1, 1000.0), 1000)
     engine.handle(Wanted(W2, "b"), 1001)
-    assert engine.state("a") == "draining"
+    assert engine.view.state("a") == "draining"
     assert not [c for c in acts(engine.handle(Stalled("a", 1, 1590.0), 1590)) if c.error]  # type: ignore[union-attr]
 
 
 def test_reports_say_whether_a_model_is_asked_and_whether_it_says_anything(engine: Engine) -> None:
     make_ready(engine, "a", W1, 0)
-    assert engine.vitals("a") == (0, 0, 0)
+    assert engine.view.vitals("a") == (0, 0, 0)
     engine.handle(Reported("w", {"a": 1}), 1)
-    assert engine.vitals("a") == (1, 0, 0)
+    assert engine.view.vitals("a") == (1, 0, 0)
     engine.handle(Reported("w", {"a": 1}, (), ("a",)), 2)
-    assert engine.vitals("a") == (2, 1, 0)
+    assert engine.view.vitals("a") == (2, 1, 0)
     engine.handle(Reported("w", {}), 3)  # it ran before that
     engine.handle(Reported("w", {}), 4)
-    assert engine.vitals("a") == (3, 1, 0)
+    assert engine.view.vitals("a") == (3, 1, 0)
     engine.handle(Refused("a"), 4)
     engine.handle(Refused("no such model"), 4)
-    assert engine.vitals("a") == (3, 1, 1)
-    assert engine.vitals("no such model") == (0, 0, 0)
-    assert engine.up_since("a") == 0
-    assert engine.up_since("b") is None
+    assert engine.view.vitals("a") == (3, 1, 1)
+    assert engine.view.vitals("no such model") == (0, 0, 0)
+    assert engine.view.up_since("a") == 0
+    assert engine.view.up_since("b") is None

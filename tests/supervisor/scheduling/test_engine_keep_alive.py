@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from arriero.supervisor.scheduling.engine import REPORT_LIMIT_S, Engine
+from arriero.supervisor.scheduling.engine import Engine
+from arriero.supervisor.scheduling.leases import REPORT_LIMIT_S
 from arriero.supervisor.scheduling.messages.events import (
     GrantLease,
     KeptAlive,

@@ -10,7 +10,7 @@ from arriero.supervisor.memory.devices import Budget, DeviceReading
 from arriero.supervisor.memory.policy import ByMemory
 from arriero.supervisor.memory.sizes import UNKNOWN, ModelSize
 from arriero.supervisor.placement.policy import Group, Groups
-from arriero.supervisor.scheduling.engine import SIZING_LIMIT_S, Engine
+from arriero.supervisor.scheduling.engine import Engine
 from arriero.supervisor.scheduling.messages.events import (
     Announce,
     BecameReady,
@@ -39,6 +39,7 @@ from arriero.supervisor.scheduling.messages.events import (
     Waiter,
     Wanted,
 )
+from arriero.supervisor.scheduling.room.sizing import SIZING_LIMIT_S
 from arriero.supervisor.scheduling.states.backoff import Backoff
 from tests.supervisor.scheduling.steps import CRASHED, OTHER, W1, W2, acts, make_ready
 
@@ -74,16 +75,16 @@ def run(engine: Engine, models: str, at: float = 0) -> None:
 
 
 def states(engine: Engine) -> dict[str, str]:
-    return {one.model: one.state for one in engine.models(0, 0) if one.state != "stopped"}
+    return {one.model: one.state for one in engine.view.models(0, 0) if one.state != "stopped"}
 
 
 def gone(engine: Engine, model: str, now: float, out_of: tuple[str, ...] = ()) -> list[Command]:
-    return engine.handle(ProcessEnded(model, engine.swap(model), CRASHED, out_of), now)
+    return engine.handle(ProcessEnded(model, engine.view.swap(model), CRASHED, out_of), now)
 
 
 def ready(engine: Engine, model: str, now: float) -> list[Command]:
-    engine.handle(Spawned(model, engine.swap(model), 1, f"http://{model}"), now)
-    return engine.handle(BecameReady(model, engine.swap(model)), now)
+    engine.handle(Spawned(model, engine.view.swap(model), 1, f"http://{model}"), now)
+    return engine.handle(BecameReady(model, engine.view.swap(model)), now)
 
 
 def details(commands: list[Command]) -> list[str]:
@@ -104,7 +105,7 @@ def test_as_many_models_stay_as_fit() -> None:
     run(engine, "abc")
 
     assert states(engine) == dict.fromkeys("abc", "ready")
-    assert [one.reserved // GIB for one in engine.devices(0)] == [9]
+    assert [one.reserved // GIB for one in engine.view.devices(0)] == [9]
 
 
 def test_the_least_recently_used_goes_and_one_record_says_why() -> None:
@@ -116,10 +117,10 @@ def test_the_least_recently_used_goes_and_one_record_says_why() -> None:
     told = engine.handle(Wanted(W1, "d"), 332)
 
     assert [c for c in acts(told) if isinstance(c, Terminate)] == [
-        Terminate("a", engine.swap("a"), 10.0)
+        Terminate("a", engine.view.swap("a"), 10.0)
     ]
     assert evictions(told) == ["evicted a: idle 332 s, 3.0 GiB; d needed 3.0 GiB of 1.0 GiB free"]
-    assert acts(gone(engine, "a", 333)) == [Spawn("d", engine.swap("d"))]
+    assert acts(gone(engine, "a", 333)) == [Spawn("d", engine.view.swap("d"))]
     assert states(engine) == {"b": "ready", "c": "ready", "d": "starting"}
 
 
@@ -138,11 +139,11 @@ def test_a_model_whose_lease_came_back_is_idle() -> None:
     grant = make_ready(engine, "a", Waiter("w-a", 1), 0)
     for model in "ab":
         engine.handle(Reported(f"w-{model}", {model: 1}), 5 if model == "a" else 4)
-    assert engine.explain("c", 5).stops == ("b",)
+    assert engine.view.explain("c", 5).stops == ("b",)
 
     engine.handle(Released("w-a", "a", grant.lease), 5.1)
 
-    assert engine.explain("c", 5.2).stops == ("a",)
+    assert engine.view.explain("c", 5.2).stops == ("a",)
 
 
 def test_a_model_that_is_used_often_stays() -> None:
@@ -218,8 +219,8 @@ def test_what_fits_is_started_beside_a_busy_one() -> None:
     """Nobody is asked to go, or to give anything back; unless groups keep them apart."""
     engine = engine_of(spec("a", 3), spec("b", 3))
     make_ready(engine, "a", W1, 0)
-    assert acts(engine.handle(Wanted(W2, "b"), 1)) == [Spawn("b", engine.swap("b"))]
-    assert engine.awaiting_room() == ()
+    assert acts(engine.handle(Wanted(W2, "b"), 1)) == [Spawn("b", engine.view.swap("b"))]
+    assert engine.view.awaiting_room() == ()
 
     pair = Groups((Group("pair", ("a", "b")),), "ab")
     apart = ByMemory(budgets={"gpu0": Budget(10 * GIB)}, finds=True, inner=pair)
@@ -227,20 +228,20 @@ def test_what_fits_is_started_beside_a_busy_one() -> None:
     grant = make_ready(engine, "a", W1, 0)
     (revoked,) = acts(engine.handle(Wanted(W2, "b"), 1))
     assert isinstance(revoked, RevokeLease)
-    assert (engine.awaiting_room(), engine.starting()) == (("b",), ())
+    assert (engine.view.awaiting_room(), engine.view.starting()) == (("b",), ())
     engine.handle(Released("w", "a", grant.lease), 2)
-    assert engine.awaiting_room() == ("b",)
-    assert acts(gone(engine, "a", 3)) == [Spawn("b", engine.swap("b"))]
-    assert (engine.awaiting_room(), engine.starting()) == ((), ("b",))
+    assert engine.view.awaiting_room() == ("b",)
+    assert acts(gone(engine, "a", 3)) == [Spawn("b", engine.view.swap("b"))]
+    assert (engine.view.awaiting_room(), engine.view.starting()) == ((), ("b",))
 
 
 def test_who_waits_no_more_awaits_no_room() -> None:
     engine = engine_of(spec("a", 6), spec("b", 6))
     make_ready(engine, "a", W1, 0)
     engine.handle(Wanted(W2, "b"), 1)
-    assert engine.awaiting_room() == ("b",)
+    assert engine.view.awaiting_room() == ("b",)
     engine.handle(Left(W2), 2)
-    assert engine.awaiting_room() == ()
+    assert engine.view.awaiting_room() == ()
 
 
 def test_the_outlook_tells_use_and_who_is_there_for_good() -> None:
@@ -248,7 +249,7 @@ def test_the_outlook_tells_use_and_who_is_there_for_good() -> None:
     run(engine, "ab")
     engine.handle(Wanted(W1, "b"), 1)
     engine.handle(Reported("w", {"b": 1}), 2)
-    found = {one.model: (one.use > 0, one.runs, one.stays) for one in engine.outlooks(3)}
+    found = {one.model: (one.use > 0, one.runs, one.stays) for one in engine.view.outlooks(3)}
     assert found == {
         "a": (False, True, True),
         "b": (True, True, False),
@@ -261,14 +262,14 @@ def test_a_model_is_pinned_by_an_order_until_another_one() -> None:
     run(engine, "a")
     engine.handle(PinRequested("a", True), 1)
     assert acts(engine.handle(Wanted(W1, "b"), 10)) == []  # nor is it idle for too long
-    assert engine.orders().pins == ("a",)
-    [status, _] = engine.models(10, 0.0)
+    assert engine.view.orders().pins == ("a",)
+    [status, _] = engine.view.models(10, 0.0)
     assert (status.pin, status.pin_ordered, status.unloads_at) == ("manual", True, None)
 
     engine.handle(PinRequested("a", False), 11)
     gone(engine, "a", 12)
     assert states(engine) == {"b": "starting"}
-    assert engine.orders().pins == ()
+    assert engine.view.orders().pins == ()
 
 
 def test_groups_act_on_top_of_memory() -> None:
@@ -292,12 +293,12 @@ def test_what_is_not_known_runs_alone_until_it_was_seen() -> None:
     assert states(engine) == {"b": "stopping"}
     gone(engine, "b", 2)
     ready(engine, "a", 3)
-    assert "it is not known how much it needs" in engine.explain("a", 4).models[0].why
-    assert engine.explain("b", 4).action == "swap"
+    assert "it is not known how much it needs" in engine.view.explain("a", 4).models[0].why
+    assert engine.view.explain("b", 4).action == "swap"
 
-    engine.handle(Sized("a", sized(3, source="learned"), engine.swap("a"), serves=True), 5)
+    engine.handle(Sized("a", sized(3, source="learned"), engine.view.swap("a"), serves=True), 5)
 
-    assert engine.explain("b", 6).action == "start"
+    assert engine.view.explain("b", 6).action == "start"
 
 
 def test_an_estimate_is_asked_for_once_and_not_waited_for_longer_than_its_limit() -> None:
@@ -318,26 +319,30 @@ def test_an_estimate_lets_it_start() -> None:
 
     done = engine.handle(Sized("a", sized(4, source="estimated")), 1.1)
 
-    assert acts(done) == [Spawn("a", engine.swap("a"))]
+    assert acts(done) == [Spawn("a", engine.view.swap("a"))]
 
 
 def test_a_model_that_grows_while_it_serves_takes_more_but_stops_nobody() -> None:
     engine = engine_of(spec("a", sized(2, source="learned")), spec("b", 5), spec("c", 3))
     run(engine, "ab")
 
-    grown = engine.handle(Sized("a", sized(4, source="learned"), engine.swap("a"), serves=True), 9)
+    grown = engine.handle(
+        Sized("a", sized(4, source="learned"), engine.view.swap("a"), serves=True), 9
+    )
 
     assert acts(grown) == []
-    assert [one.free // GIB for one in engine.devices(9)] == [1]
-    assert engine.explain("c", 9).action == "swap"
+    assert [one.free // GIB for one in engine.view.devices(9)] == [1]
+    assert engine.view.explain("c", 9).action == "swap"
 
 
 def test_a_declared_size_is_raised_by_what_is_seen_not_lowered() -> None:
     engine = engine_of(spec("a", 4), spec("b", 5))
     run(engine, "a")
     for seen, reserved in ((3, 4), (6, 6)):
-        engine.handle(Sized("a", sized(seen, source="learned"), engine.swap("a"), serves=True), 1)
-        assert [one.reserved // GIB for one in engine.devices(1)] == [reserved]
+        engine.handle(
+            Sized("a", sized(seen, source="learned"), engine.view.swap("a"), serves=True), 1
+        )
+        assert [one.reserved // GIB for one in engine.view.devices(1)] == [reserved]
 
 
 # --- out of memory ------------------------------------------------------------------------------
@@ -354,7 +359,7 @@ def test_a_start_that_runs_out_of_memory_is_tried_once_more_with_room() -> None:
     raised = [command for command in told if isinstance(command, RaiseSize)]
     assert [one.amounts["gpu0"] > 6 * GIB for one in raised] == [True]
     assert states(engine) == {"a": "stopping"}
-    assert acts(gone(engine, "a", 3)) == [Spawn("b", engine.swap("b"))]
+    assert acts(gone(engine, "a", 3)) == [Spawn("b", engine.view.swap("b"))]
     refused = acts(gone(engine, "b", 4, out_of=("gpu",)))
     assert [type(command) for command in refused[:1]] == [RefuseWaiter]  # once is enough
 
@@ -374,10 +379,10 @@ def test_a_crash_is_for_want_of_memory_if_a_device_has_no_more() -> None:
         engine = engine_of(spec("a", 2), spec("b", sized(5, source="estimated")))
         run(engine, "a")
         engine.handle(Wanted(W1, "b"), 1)
-        engine.handle(Sized("b", sized(7, source="learned"), engine.swap("b")), 2)
+        engine.handle(Sized("b", sized(7, source="learned"), engine.view.swap("b")), 2)
         engine.handle(read(9 + foreign, foreign, 2), 2)
 
-        end = ProcessEnded("b", engine.swap("b"), CRASHED, crashed=True)
+        end = ProcessEnded("b", engine.view.swap("b"), CRASHED, crashed=True)
         told = [type(command) for command in acts(engine.handle(end, 3))]
 
         assert told[:1] == [RaiseSize if is_short else RefuseWaiter]
@@ -409,9 +414,9 @@ def test_a_stop_gives_back_only_when_the_device_shows_it() -> None:
 
     late = engine.handle(read(7, 7, 2.1), 2.1)  # the driver still has it
     assert acts(late) == []
-    assert engine.explain("b", 2.2).why == "it can start when the memory of a has come back"
+    assert engine.view.explain("b", 2.2).why == "it can start when the memory of a has come back"
     back = engine.handle(read(1, 1, 2.2), 2.2)
-    assert acts(back) == [Spawn("b", engine.swap("b"))]
+    assert acts(back) == [Spawn("b", engine.view.swap("b"))]
 
 
 def test_a_look_that_began_before_the_end_does_not_count() -> None:
@@ -435,7 +440,7 @@ def test_what_never_comes_back_is_somebody_elses_in_the_end() -> None:
     assert deadline == 2 + 5
 
     assert acts(engine.handle(TimePassed(), deadline)) == []
-    assert engine.explain("b", 8).why == (
+    assert engine.view.explain("b", 8).why == (
         "it needs 6.0 GiB of gpu0, and 3.0 GiB can be had; other programs use 7.0 GiB; "
         "requests wait"
     )
@@ -452,7 +457,7 @@ def test_a_pinned_model_does_not_go_and_its_place_is_waited_for() -> None:
 
     why = "it needs 6.0 GiB of gpu0, and 4.0 GiB can be had beside a (pinned: manual)"
     assert (acts(told), details(told)) == ([], [why])
-    assert engine.explain("b", 2).why == f"{why}; requests wait"
+    assert engine.view.explain("b", 2).why == f"{why}; requests wait"
     assert states(engine) == {"a": "ready"}
     engine.handle(UnloadRequested("a"), 3)
     assert [type(c) for c in acts(gone(engine, "a", 4))] == [Spawn]
@@ -463,7 +468,7 @@ def test_who_is_blocked_takes_nothing_from_those_behind_it() -> None:
     run(engine, "a")
     engine.handle(Wanted(W1, "b"), 1)
 
-    assert acts(engine.handle(Wanted(W2, "c"), 2)) == [Spawn("c", engine.swap("c"))]
+    assert acts(engine.handle(Wanted(W2, "c"), 2)) == [Spawn("c", engine.view.swap("c"))]
 
 
 def test_the_record_of_an_eviction_names_who_was_kept() -> None:
@@ -498,7 +503,7 @@ def test_a_blocked_model_is_served_by_another_one_if_so_wished() -> None:
     )
     run(engine, "a")
 
-    assert acts(engine.handle(Wanted(W1, "b"), 1)) == [Spawn("small", engine.swap("small"))]
+    assert acts(engine.handle(Wanted(W1, "b"), 1)) == [Spawn("small", engine.view.swap("small"))]
     (grant,) = acts(ready(engine, "small", 2))
     assert isinstance(grant, GrantLease)
     assert (grant.waiter, grant.model) == (W1, "small")
@@ -520,7 +525,7 @@ def test_a_model_pinned_always_is_there_from_the_start_and_comes_back() -> None:
     engine = engine_of(spec("a", 6, pin="always", ttl_s=5.0), spec("b", 2))
 
     assert acts(engine.handle(TimePassed(), 0)) == [
-        Spawn("a", engine.swap("a"), "it is pinned: always")
+        Spawn("a", engine.view.swap("a"), "it is pinned: always")
     ]
     ready(engine, "a", 1)
     assert acts(engine.handle(TimePassed(), 100)) == []  # no ttl
@@ -564,7 +569,7 @@ def test_a_held_device_is_drained_and_stays_free_until_it_is_released() -> None:
     assert (acts(told), details(told)) == (
         [], ["gpu0 is held; `arriero release gpu0` gives it free"]
     )  # fmt: skip
-    assert acts(engine.handle(ReleaseRequested("gpu0"), 4)) == [Spawn("a", engine.swap("a"))]
+    assert acts(engine.handle(ReleaseRequested("gpu0"), 4)) == [Spawn("a", engine.view.swap("a"))]
 
 
 def test_a_hold_ends_when_its_time_has_come() -> None:
@@ -572,9 +577,9 @@ def test_a_hold_ends_when_its_time_has_come() -> None:
     engine.handle(HoldRequested("gpu0", for_s=60), 0)
     engine.handle(Wanted(W1, "a"), 1)
     assert engine.next_deadline(1) == 60
-    assert engine.devices(10)[0].held_s == 50
+    assert engine.view.devices(10)[0].held_s == 50
 
-    assert acts(engine.handle(TimePassed(), 60)) == [Spawn("a", engine.swap("a"))]
+    assert acts(engine.handle(TimePassed(), 60)) == [Spawn("a", engine.view.swap("a"))]
 
 
 def test_without_memory_everything_is_held() -> None:
@@ -583,7 +588,7 @@ def test_without_memory_everything_is_held() -> None:
     engine.handle(HoldRequested(None, for_s=60), 1)
     gone(engine, "a", 2)
     assert acts(engine.handle(Wanted(W1, "b"), 3)) == []
-    assert engine.explain("b", 3).why.startswith("this machine is held")
+    assert engine.view.explain("b", 3).why.startswith("this machine is held")
 
     assert [type(c) for c in acts(engine.handle(TimePassed(), 61))] == [Spawn]
 
@@ -607,8 +612,8 @@ def test_memory_can_be_switched_on_while_models_run() -> None:
 
     engine.handle(Reconfigured(specs, policy=policy(gpu0=10)), 1)
 
-    assert [one.reserved // GIB for one in engine.devices(1)] == [3]
-    assert engine.explain("b", 1).action == "start"
+    assert [one.reserved // GIB for one in engine.view.devices(1)] == [3]
+    assert engine.view.explain("b", 1).action == "start"
 
 
 @pytest.mark.parametrize("order", ["abc", "acb", "bac", "bca", "cab", "cba"])

@@ -48,7 +48,7 @@ def run(engine: Engine, models: str) -> None:
 
 
 def lease_of(engine: Engine, model: str) -> int:
-    (lease,) = engine._entries[model].leases.values()
+    (lease,) = engine._table.all[model].leases.values()
     return lease
 
 
@@ -57,7 +57,7 @@ def given_back(engine: Engine, model: str, now: float) -> list[Command]:
 
 
 def gone(engine: Engine, model: str, now: float) -> list[Command]:
-    return acts(engine.handle(ProcessEnded(model, engine.swap(model), CRASHED), now))
+    return acts(engine.handle(ProcessEnded(model, engine.view.swap(model), CRASHED), now))
 
 
 def told(commands: list[Command], model: str) -> list[tuple[str, str | None]]:
@@ -68,7 +68,7 @@ def told(commands: list[Command], model: str) -> list[tuple[str, str | None]]:
 
 
 def states(engine: Engine) -> dict[str, str]:
-    return {one.model: one.state for one in engine.models(0, 0) if one.state != "stopped"}
+    return {one.model: one.state for one in engine.view.models(0, 0) if one.state != "stopped"}
 
 
 TOGETHER = Group("together", ("a", "b", "c"), swap=False)
@@ -93,10 +93,10 @@ def test_a_model_for_which_several_have_to_go_starts_when_the_last_one_is_gone()
 
     revoked = acts(engine.handle(Wanted(W1, "e"), 1))
     assert [c.model for c in revoked if isinstance(c, RevokeLease)] == ["a", "b"]
-    assert given_back(engine, "b", 2) == [Terminate("b", engine.swap("b"), 10.0)]
+    assert given_back(engine, "b", 2) == [Terminate("b", engine.view.swap("b"), 10.0)]
     assert gone(engine, "b", 3) == []
     given_back(engine, "a", 4)
-    assert gone(engine, "a", 5) == [Spawn("e", engine.swap("e"))]
+    assert gone(engine, "a", 5) == [Spawn("e", engine.view.swap("e"))]
 
 
 def test_a_model_that_is_not_exclusive_starts_beside_an_exclusive_one_which_makes_it_go() -> None:
@@ -127,7 +127,7 @@ def test_a_turn_that_has_to_wait_takes_nothing_yet_and_is_not_overtaken() -> Non
     assert states(engine) == {"a": "draining", "c": "ready"}
 
     assert acts(engine.handle(Wanted(W3, "c"), 3)) == []  # e needs its place
-    assert [entry.model for entry in engine.queue()] == ["b", "e", "c"]
+    assert [entry.model for entry in engine.view.queue()] == ["b", "e", "c"]
     assert [type(c) for c in acts(engine.handle(Left(W2), 4))] == [GrantLease]
 
 
@@ -151,9 +151,9 @@ def test_nobody_is_stopped_in_the_place_of_one_that_ends_already() -> None:
     said = engine.handle(Wanted(W1, "m"), 2)
 
     assert (acts(said), told(said, "m")) == ([], [("draining", "z")])
-    assert engine.explain("m", 2).why == "it can start when what ends now is gone: z"
+    assert engine.view.explain("m", 2).why == "it can start when what ends now is gone: z"
     given_back(engine, "z", 3)
-    assert gone(engine, "z", 4) == [Spawn("m", engine.swap("m"))]
+    assert gone(engine, "z", 4) == [Spawn("m", engine.view.swap("m"))]
     assert states(engine) == {"m": "starting", "v": "ready"}
 
 
@@ -169,7 +169,7 @@ def test_what_ends_and_is_wanted_again_takes_nothing_before_it_can_start() -> No
     engine = engine_of(groups(SHY), "axy")
     run(engine, "ax")
     engine.handle(UnloadRequested("a"), 1)
-    assert engine.explain("a", 1).action == "wait"
+    assert engine.view.explain("a", 1).action == "wait"
     engine.handle(Wanted(W1, "a"), 2)
 
     assert [type(c) for c in acts(engine.handle(Wanted(OTHER, "x"), 3))] == [GrantLease]
@@ -211,7 +211,7 @@ def test_a_model_that_drained_for_one_that_fits_now_stays() -> None:
 
     done = acts(engine.handle(Reconfigured(specs("abc"), policy=groups(TOGETHER)), 2))
 
-    assert done == [Spawn("b", engine.swap("b"))]
+    assert done == [Spawn("b", engine.view.swap("b"))]
     assert states(engine) == {"a": "ready", "b": "starting"}
 
 
@@ -239,7 +239,7 @@ def test_a_model_that_was_removed_is_beside_nobody_while_it_ends(policy: Placeme
     assert acts(engine.handle(Wanted(W1, "c"), 2)) == []
     assert states(engine) == {"b": "ready", "a": "draining"}
     given_back(engine, "a", 3)
-    assert gone(engine, "a", 4) == [Spawn("c", engine.swap("c"))]
+    assert gone(engine, "a", 4) == [Spawn("c", engine.view.swap("c"))]
 
 
 # --- priority -----------------------------------------------------------------------------------
@@ -253,10 +253,10 @@ def test_a_higher_priority_gets_its_turn_first() -> None:
     said = engine.handle(Wanted(W2, "c"), 2)
 
     assert told(said, "b") == [("waiting", None)]
-    assert [entry.model for entry in engine.queue()] == ["c", "b"]
-    assert engine.explain("b", 2).ahead == ("c",)
+    assert [entry.model for entry in engine.view.queue()] == ["c", "b"]
+    assert engine.view.explain("b", 2).ahead == ("c",)
     given_back(engine, "a", 3)
-    assert gone(engine, "a", 4) == [Spawn("c", engine.swap("c"))]
+    assert gone(engine, "a", 4) == [Spawn("c", engine.view.swap("c"))]
 
 
 @pytest.mark.parametrize(("priority", "is_granted"), [(1, True), (0, False), (-1, False)])
@@ -266,12 +266,12 @@ def test_only_a_higher_priority_overtakes_whoever_waits_for_the_place(
     engine = engine_of(OneAtATime(), "ab", a=priority)
     run(engine, "a")
     engine.handle(Wanted(W1, "b"), 1)
-    assert engine.explain("a", 2).action == ("serve" if is_granted else "wait")
+    assert engine.view.explain("a", 2).action == ("serve" if is_granted else "wait")
 
     done = acts(engine.handle(Wanted(OTHER, "a"), 2))
 
     assert any(isinstance(command, GrantLease) for command in done) is is_granted
-    assert engine.state("a") == "draining"  # it makes room all the same
+    assert engine.view.state("a") == "draining"  # it makes room all the same
 
 
 def test_a_start_for_somebody_is_not_given_up_for_a_higher_priority() -> None:
@@ -289,7 +289,7 @@ def test_another_priority_acts_on_those_who_wait() -> None:
 
     engine.handle(Reconfigured((*specs("ab"), Spec(model="c", priority=1))), 3)
 
-    assert [entry.model for entry in engine.queue()] == ["c", "b"]
+    assert [entry.model for entry in engine.view.queue()] == ["c", "b"]
 
 
 # --- explain ------------------------------------------------------------------------------------
@@ -325,7 +325,7 @@ def test_explain_says_which_rule_makes_models_go(
 ) -> None:
     engine = engine_of(policy, "abcde")
     run(engine, running)
-    assert engine.explain(target, 1).why == why
+    assert engine.view.explain(target, 1).why == why
 
 
 def test_explain_knows_who_goes_ahead() -> None:
@@ -333,7 +333,7 @@ def test_explain_knows_who_goes_ahead() -> None:
     run(engine, "a")
     engine.handle(Wanted(W1, "b"), 1)
 
-    free, held = engine.explain("d", 2), engine.explain("e", 2)
+    free, held = engine.view.explain("d", 2), engine.view.explain("e", 2)
 
     assert (free.action, free.ahead) == ("start", ())
     assert (held.action, held.ahead, held.stops) == ("wait", ("b",), ())

@@ -59,7 +59,7 @@ def test_waiting_for_a_load_takes_no_place(engine: Engine) -> None:
     engine.handle(Spawned("a", 1, 100, "http://a"), 1)
 
     assert granted(engine, BecameReady("a", 1), 2) == crowd[:2]
-    assert engine.queue() == (QueueEntry(model="a", waiting=3, is_full=True),)
+    assert engine.view.queue() == (QueueEntry(model="a", waiting=3, is_full=True),)
     assert granted(engine, Left(crowd[0]), 3) == [crowd[2]]
     assert granted(engine, Left(crowd[3]), 3) == []  # its client has gone: it had no place
     assert granted(engine, Left(crowd[1]), 4) == [crowd[4]]
@@ -90,7 +90,7 @@ def test_places_end_with_the_process(engine: Engine) -> None:
     engine.handle(ProcessEnded("a", 1, CRASHED), 1)
 
     engine.handle(Wanted(W3, "a"), 2000)
-    swap = engine.swap("a")
+    swap = engine.view.swap("a")
     engine.handle(Spawned("a", swap, 100, "http://a"), 2000)
     engine.handle(Left(W1), 2000)  # late word of one that ran on the old process
 
@@ -110,10 +110,10 @@ def test_those_who_wait_for_a_place_go_before_a_swap(engine: Engine) -> None:
     engine.handle(Spawned("a", 1, 100, "http://a"), 1)
     engine.handle(BecameReady("a", 1), 2)
     engine.handle(Wanted(OTHER, "b"), 3)
-    assert engine.state("a") == "ready"
+    assert engine.view.state("a") == "ready"
 
     assert granted(engine, Left(W1), 4) == [W3]
-    assert engine.state("a") == "draining"
+    assert engine.view.state("a") == "draining"
 
 
 def test_a_lease_that_comes_back_has_no_place_left(engine: Engine) -> None:
@@ -126,10 +126,10 @@ def test_a_lease_that_comes_back_has_no_place_left(engine: Engine) -> None:
 
 def test_explain_tells_of_a_full_model(engine: Engine) -> None:
     make_ready(engine, "a", W1, 0)
-    assert engine.explain("a", 1).action == "serve"
+    assert engine.view.explain("a", 1).action == "serve"
     engine.handle(Wanted(W2, "a"), 1)
 
-    reply = engine.explain("a", 2)
+    reply = engine.view.explain("a", 2)
 
     assert reply.action == "wait"
     assert reply.why == "2 of it run, as many as its concurrencyLimit allows: it is refused"

@@ -262,23 +262,23 @@ class World:
     @property
     def is_quiet(self) -> bool:
         return not (self.waiting or self.wire) and all(
-            self.engine.state(model) in {"ready", "asleep"} for model in self.processes
+            self.engine.view.state(model) in {"ready", "asleep"} for model in self.processes
         )
 
     def fail_start(self, model: str) -> None:
         """What is being started dies."""
-        if model in self.processes and self.engine.state(model) == "starting":
+        if model in self.processes and self.engine.view.state(model) == "starting":
             swap = self.processes[model]
             self.forget(model)
             self.tell(ProcessEnded(model, swap, ERROR))
 
     def fall_ill(self, model: str, how: type[Hung] | type[Failing]) -> None:
         """It hangs, or answers with errors only, if it serves."""
-        if model in self.processes and self.engine.state(model) in {"ready", "draining"}:
+        if model in self.processes and self.engine.view.state(model) in {"ready", "draining"}:
             if how is Hung:
                 self.hung.add(model)
             self.tell(how(model, self.processes[model], ERROR, 0.0))
-            assert self.engine.state(model) != "ready"
+            assert self.engine.view.state(model) != "ready"
 
     def stall(self, model: str) -> None:
         if model in self.processes:
@@ -301,11 +301,11 @@ class World:
     def doze_off(self, model: str) -> None:
         """It falls asleep by itself, if it is idle."""
         busy = any(key[1] == model and lease.running for key, lease in self.leases.items())
-        if model in self.processes and self.engine.state(model) == "ready" and not busy:
+        if model in self.processes and self.engine.view.state(model) == "ready" and not busy:
             self.tell(FellAsleep(model, self.processes[model]))
-            if self.engine.state(model) == "asleep":
+            if self.engine.view.state(model) == "asleep":
                 self.asleep.add(model)
-            elif self.engine.state(model) == "draining":
+            elif self.engine.view.state(model) == "draining":
                 self.tell(WokeUp(model, self.processes[model]))
 
     def wake_by_chance(self, model: str) -> None:
@@ -318,12 +318,12 @@ class World:
         self.dozing.discard(model)
         if model in self.insomniac:
             self.tell(SleepFailed(model, swap))
-        elif self.engine.state(model) == "starting":
+        elif self.engine.view.state(model) == "starting":
             self.tell(BecameReady(model, swap))
         else:
             self.asleep.add(model)
             self.tell(FellAsleep(model, swap))
-            assert self.engine.state(model) in {"asleep", "starting", "stopping"}
+            assert self.engine.view.state(model) in {"asleep", "starting", "stopping"}
 
     def process_moves(self, *, crash: bool) -> None:
         for model, swap in list(self.processes.items()):
@@ -332,7 +332,7 @@ class World:
                 self.tell(ProcessEnded(model, swap, ERROR))
             elif model in self.dozing:
                 self.sleep_or_wake(model, swap)
-            elif self.engine.state(model) == "starting":
+            elif self.engine.view.state(model) == "starting":
                 self.tell(Spawned(model, swap, 1, f"http://{model}"))
                 self.tell(BecameReady(model, swap))
 
@@ -357,20 +357,20 @@ class World:
     def reconfigure(self, configuration: Configuration, *, drain: bool) -> None:
         self.use(configuration)
         launches = self.launches
-        before = {name for name in self.processes if self.engine.state(name) == "ready"}
-        was_waiting = bool(self.engine.queue())
+        before = {name for name in self.processes if self.engine.view.state(name) == "ready"}
+        was_waiting = bool(self.engine.view.queue())
         # A model that has been idle for its ttl, while it was leaving, goes with the next event.
         is_due = self.engine.next_deadline(self.now) <= self.now
         self.tell(Reconfigured(self.specs(), drain=drain, policy=self.policy))
         for model in self.processes:
             unchanged = self.started_as[self.processes[model]] == launches.get(model)
             if model in before and not (was_waiting or is_due) and (unchanged or not drain):
-                assert model not in launches or self.engine.state(model) == "ready"
+                assert model not in launches or self.engine.view.state(model) == "ready"
         self.check()
 
     def check(self) -> None:
         """What is known of the models fits the configuration and the processes."""
-        found = self.engine.models(self.now, 0.0)
+        found = self.engine.view.models(self.now, 0.0)
         assert {status.model for status in found if not status.removed} == set(self.launches)
         for status in found:
             if status.removed:
@@ -385,9 +385,9 @@ class World:
 
         What is being stopped takes up its room until it has ended, also if it was asleep.
         """
-        wanted = {entry.model for entry in self.engine.queue()}
+        wanted = {entry.model for entry in self.engine.view.queue()}
         if self.policy.can_run_together(wanted.union(self.awake, self.ending)):
-            found = {status.model: status for status in self.engine.models(self.now, 0.0)}
+            found = {status.model: status for status in self.engine.view.models(self.now, 0.0)}
             waiting = {m for m in wanted if not found[m].retry_in_s and m not in self.awake}
             assert not waiting, f"{waiting} beside {set(self.processes)}"
 
@@ -399,7 +399,7 @@ class World:
                 case "moves" | "crash":
                     self.process_moves(crash=name == "crash")
                 case "unload":
-                    if self.engine.knows(arguments[0]):
+                    if self.engine.view.knows(arguments[0]):
                         self.unload(arguments[0], at_once=arguments[1])
                 case "reconfigure":
                     self.reconfigure(arguments[0], drain=arguments[1])
@@ -465,8 +465,10 @@ def test_the_rules_hold_and_everybody_is_served_in_the_end(
         world.everything_goes_well(31)
 
     assert world.waiting == {}, world.engine
-    assert world.engine.queue() == ()
-    assert {status.model for status in world.engine.models(world.now, 0.0)} == set(world.launches)
+    assert world.engine.view.queue() == ()
+    assert {status.model for status in world.engine.view.models(world.now, 0.0)} == set(
+        world.launches
+    )
 
 
 @settings(max_examples=examples(20, 100), deadline=None)
@@ -486,7 +488,7 @@ def test_what_ran_before_a_swap_that_failed_runs_again(
     before = set(world.awake)
     if model not in world.launches or model in before:
         return
-    if set(left_running(sorted(before, key=world.engine.swap), world.policy)) != before:
+    if set(left_running(sorted(before, key=world.engine.view.swap), world.policy)) != before:
         return  # they have outlived another configuration, and do not fit any more
 
     world.ask("w0", model)
@@ -503,7 +505,7 @@ def test_what_ran_before_a_swap_that_failed_runs_again(
         world.process_moves(crash=False)
 
     assert set(world.awake) == before
-    assert all(world.engine.state(name) == "ready" for name in before)
+    assert all(world.engine.view.state(name) == "ready" for name in before)
 
 
 @settings(max_examples=examples(10, 40), deadline=None)
@@ -520,7 +522,7 @@ def test_a_model_that_hangs_keeps_nobody_waiting(
         for name in world.launches:
             world.get("w0", name)
         world.pass_time(25)
-        if model in world.processes and world.engine.state(model) in {"ready", "draining"}:
+        if model in world.processes and world.engine.view.state(model) in {"ready", "draining"}:
             world.fall_ill(model, Hung)
         for (_, name), lease in world.leases.items():
             if name != model:

@@ -45,14 +45,14 @@ def take_the_place_of_a(engine: Engine, waiter: Waiter = W2, model: str = "b") -
     grant = make_ready(engine, "a", W1, 0)
     engine.handle(Wanted(waiter, model), 1)
     engine.handle(Released("w", "a", grant.lease), 2)
-    (spawn,) = acts(engine.handle(ProcessEnded("a", engine.swap("a"), CRASHED), 3))
+    (spawn,) = acts(engine.handle(ProcessEnded("a", engine.view.swap("a"), CRASHED), 3))
     assert isinstance(spawn, Spawn)
     return spawn.swap
 
 
 def comes_up(engine: Engine, model: str, now: float) -> None:
-    engine.handle(Spawned(model, engine.swap(model), 7, f"http://{model}"), now)
-    engine.handle(BecameReady(model, engine.swap(model)), now)
+    engine.handle(Spawned(model, engine.view.swap(model), 7, f"http://{model}"), now)
+    engine.handle(BecameReady(model, engine.view.swap(model)), now)
 
 
 def test_what_was_stopped_for_a_start_that_failed_comes_back_unasked(engine: Engine) -> None:
@@ -61,18 +61,18 @@ def test_what_was_stopped_for_a_start_that_failed_comes_back_unasked(engine: Eng
     done = engine.handle(ProcessEnded("b", swap, BROKEN), 4)
 
     why = "restoring a: b could not be started"
-    assert acts(done) == [RefuseWaiter(W2, "b", BROKEN), Spawn("a", engine.swap("a"), why)]
+    assert acts(done) == [RefuseWaiter(W2, "b", BROKEN), Spawn("a", engine.view.swap("a"), why)]
     comes_up(engine, "a", 6)
-    assert engine.state("a") == "ready"
-    assert engine.explain("a", 6).action == "serve"
+    assert engine.view.state("a") == "ready"
+    assert engine.view.explain("a", 6).action == "serve"
 
 
 def test_it_is_told_why_it_starts(engine: Engine) -> None:
     swap = take_the_place_of_a(engine)
     engine.handle(ProcessEnded("b", swap, BROKEN), 4)
-    (status,) = [status for status in engine.models(4, 0) if status.model == "a"]
+    (status,) = [status for status in engine.view.models(4, 0) if status.model == "a"]
     assert status.state == "starting"
-    assert engine.explain("a", 4).why == "restoring a: b could not be started"
+    assert engine.view.explain("a", 4).why == "restoring a: b could not be started"
 
     assert status.progress is not None
     assert status.progress.detail == "restoring a: b could not be started"
@@ -86,7 +86,7 @@ def test_it_is_told_why_it_starts(engine: Engine) -> None:
 def test_a_start_that_took_too_long_gives_its_place_back_when_it_is_gone(engine: Engine) -> None:
     swap = take_the_place_of_a(engine)
     assert Terminate("b", swap, 10.0) in acts(engine.handle(TimePassed(), 123.1))
-    assert engine.state("a") == "stopped"
+    assert engine.view.state("a") == "stopped"
 
     (spawn,) = acts(engine.handle(ProcessEnded("b", swap, CRASHED), 124))
 
@@ -97,9 +97,9 @@ def test_a_start_that_took_too_long_gives_its_place_back_when_it_is_gone(engine:
 def test_who_asks_for_it_meanwhile_joins_that_start(engine: Engine) -> None:
     engine.handle(ProcessEnded("b", take_the_place_of_a(engine), BROKEN), 4)
     assert acts(engine.handle(Wanted(W3, "a"), 5)) == []
-    engine.handle(Spawned("a", engine.swap("a"), 7, "http://a"), 6)
+    engine.handle(Spawned("a", engine.view.swap("a"), 7, "http://a"), 6)
 
-    (grant,) = acts(engine.handle(BecameReady("a", engine.swap("a")), 6))
+    (grant,) = acts(engine.handle(BecameReady("a", engine.view.swap("a")), 6))
 
     assert isinstance(grant, GrantLease)
     assert grant.waiter == W3
@@ -111,7 +111,7 @@ def test_nothing_comes_back_where_that_is_not_wanted() -> None:
     assert acts(engine.handle(ProcessEnded("b", swap, BROKEN), 4)) == [
         RefuseWaiter(W2, "b", BROKEN)
     ]
-    assert engine.running() == []
+    assert engine.view.running() == []
 
 
 def test_whoever_waits_for_another_model_goes_first(engine: Engine) -> None:
@@ -120,10 +120,10 @@ def test_whoever_waits_for_another_model_goes_first(engine: Engine) -> None:
 
     done = acts(engine.handle(ProcessEnded("b", swap, BROKEN), 4))
 
-    assert done == [RefuseWaiter(W2, "b", BROKEN), Spawn("c", engine.swap("c"))]
+    assert done == [RefuseWaiter(W2, "b", BROKEN), Spawn("c", engine.view.swap("c"))]
     comes_up(engine, "c", 5)
-    engine.handle(ProcessEnded("c", engine.swap("c"), CRASHED), 6)
-    assert engine.running() == []  # that was too long ago
+    engine.handle(ProcessEnded("c", engine.view.swap("c"), CRASHED), 6)
+    assert engine.view.running() == []  # that was too long ago
 
 
 @pytest.mark.parametrize(
@@ -146,8 +146,8 @@ def test_what_is_unloaded_while_it_ends_stays_away(engine: Engine) -> None:
     engine.handle(Wanted(W2, "b"), 1)
     engine.handle(Released("w", "a", grant.lease), 2)
     engine.handle(UnloadRequested("a"), 2.5)
-    engine.handle(ProcessEnded("a", engine.swap("a"), CRASHED), 3)
-    assert acts(engine.handle(ProcessEnded("b", engine.swap("b"), BROKEN), 4)) == [
+    engine.handle(ProcessEnded("a", engine.view.swap("a"), CRASHED), 3)
+    assert acts(engine.handle(ProcessEnded("b", engine.view.swap("b"), BROKEN), 4)) == [
         RefuseWaiter(W2, "b", BROKEN)
     ]
 
@@ -158,17 +158,17 @@ def test_what_ended_by_its_ttl_stays_away() -> None:
     engine.handle(TimePassed(), 60)
     engine.handle(Wanted(W2, "b"), 61)
     engine.handle(Released("w", "a", grant.lease), 62)
-    engine.handle(ProcessEnded("a", engine.swap("a"), CRASHED), 63)
-    engine.handle(ProcessEnded("b", engine.swap("b"), BROKEN), 64)
-    assert engine.running() == []
+    engine.handle(ProcessEnded("a", engine.view.swap("a"), CRASHED), 63)
+    engine.handle(ProcessEnded("b", engine.view.swap("b"), BROKEN), 64)
+    assert engine.view.running() == []
 
 
 def test_what_crashed_while_it_drained_stays_away(engine: Engine) -> None:
     make_ready(engine, "a", W1, 0)
     engine.handle(Wanted(W2, "b"), 1)
-    engine.handle(ProcessEnded("a", engine.swap("a"), CRASHED), 2)
-    engine.handle(ProcessEnded("b", engine.swap("b"), BROKEN), 4)
-    assert engine.running() == []
+    engine.handle(ProcessEnded("a", engine.view.swap("a"), CRASHED), 2)
+    engine.handle(ProcessEnded("b", engine.view.swap("b"), BROKEN), 4)
+    assert engine.view.running() == []
 
 
 def test_a_start_that_nobody_wanted_any_more_gives_nothing_back_much_later(engine: Engine) -> None:
@@ -176,18 +176,18 @@ def test_a_start_that_nobody_wanted_any_more_gives_nothing_back_much_later(engin
     engine.handle(Wanted(W2, "b"), 1)
     engine.handle(Released("w", "a", grant.lease), 2)
     engine.handle(Left(W2), 2.5)
-    engine.handle(ProcessEnded("a", engine.swap("a"), CRASHED), 3)
+    engine.handle(ProcessEnded("a", engine.view.swap("a"), CRASHED), 3)
     engine.handle(Wanted(W2, "b"), 1000)
-    engine.handle(ProcessEnded("b", engine.swap("b"), BROKEN), 1001)
-    assert engine.running() == []
+    engine.handle(ProcessEnded("b", engine.view.swap("b"), BROKEN), 1001)
+    assert engine.view.running() == []
 
 
 def test_a_restored_model_that_cannot_be_started_either_brings_nothing_back(
     engine: Engine,
 ) -> None:
     engine.handle(ProcessEnded("b", take_the_place_of_a(engine), BROKEN), 4)
-    assert acts(engine.handle(ProcessEnded("a", engine.swap("a"), BROKEN), 5)) == []
-    assert engine.running() == []
+    assert acts(engine.handle(ProcessEnded("a", engine.view.swap("a"), BROKEN), 5)) == []
+    assert engine.view.running() == []
 
 
 def test_a_crash_loop_takes_nothing_during_its_pause_and_gives_back_after_each_try(
@@ -197,35 +197,35 @@ def test_a_crash_loop_takes_nothing_during_its_pause_and_gives_back_after_each_t
     engine.handle(ProcessEnded("b", swap, BROKEN), 4)
     comes_up(engine, "a", 4.1)
     engine.handle(Wanted(W2, "b"), 4.2)
-    assert engine.state("a") == "ready"  # b has its pause
+    assert engine.view.state("a") == "ready"  # b has its pause
     engine.handle(TimePassed(), 4.5)
-    engine.handle(ProcessEnded("a", engine.swap("a"), CRASHED), 5)
-    assert engine.state("b") == "starting"
+    engine.handle(ProcessEnded("a", engine.view.swap("a"), CRASHED), 5)
+    assert engine.view.state("b") == "starting"
 
-    engine.handle(ProcessEnded("b", engine.swap("b"), BROKEN), 6)
+    engine.handle(ProcessEnded("b", engine.view.swap("b"), BROKEN), 6)
 
-    assert engine.state("a") == "starting"
+    assert engine.view.state("a") == "starting"
 
 
 def test_a_restored_start_gives_way_and_comes_back_again(engine: Engine) -> None:
     engine.handle(ProcessEnded("b", take_the_place_of_a(engine), BROKEN), 4)
     engine.handle(Wanted(W2, "b"), 4.1)
-    assert acts(engine.handle(TimePassed(), 4.5)) == [Terminate("a", engine.swap("a"), 10.0)]
-    engine.handle(ProcessEnded("a", engine.swap("a"), CRASHED), 5)
-    engine.handle(ProcessEnded("b", engine.swap("b"), BROKEN), 6)
-    assert engine.state("a") == "starting"
+    assert acts(engine.handle(TimePassed(), 4.5)) == [Terminate("a", engine.view.swap("a"), 10.0)]
+    engine.handle(ProcessEnded("a", engine.view.swap("a"), CRASHED), 5)
+    engine.handle(ProcessEnded("b", engine.view.swap("b"), BROKEN), 6)
+    assert engine.view.state("a") == "starting"
 
 
 def test_the_one_that_was_ready_comes_back_not_the_one_that_was_on_its_way(engine: Engine) -> None:
     take_the_place_of_a(engine)
     engine.handle(Left(W2), 3.5)
     engine.handle(Wanted(W3, "c"), 4)
-    engine.handle(ProcessEnded("b", engine.swap("b"), CRASHED), 5)
-    assert engine.state("c") == "starting"
+    engine.handle(ProcessEnded("b", engine.view.swap("b"), CRASHED), 5)
+    assert engine.view.state("c") == "starting"
 
-    engine.handle(ProcessEnded("c", engine.swap("c"), BROKEN), 6)
+    engine.handle(ProcessEnded("c", engine.view.swap("c"), BROKEN), 6)
 
-    assert engine.running() == ["a"]
+    assert engine.view.running() == ["a"]
 
 
 def test_all_that_went_come_back_if_they_fit() -> None:
@@ -237,10 +237,10 @@ def test_all_that_went_come_back_if_they_fit() -> None:
     engine.handle(Wanted(W2, "c"), 1)
     engine.handle(Released("w", "a", first.lease), 2)
     engine.handle(Released("other", "b", second.lease), 2)
-    engine.handle(ProcessEnded("a", engine.swap("a"), CRASHED), 3)
-    engine.handle(ProcessEnded("b", engine.swap("b"), CRASHED), 3)
-    assert engine.running() == ["c"]
+    engine.handle(ProcessEnded("a", engine.view.swap("a"), CRASHED), 3)
+    engine.handle(ProcessEnded("b", engine.view.swap("b"), CRASHED), 3)
+    assert engine.view.running() == ["c"]
 
-    engine.handle(ProcessEnded("c", engine.swap("c"), BROKEN), 4)
+    engine.handle(ProcessEnded("c", engine.view.swap("c"), BROKEN), 4)
 
-    assert sorted(engine.running()) == ["a", "b"]
+    assert sorted(engine.view.running()) == ["a", "b"]

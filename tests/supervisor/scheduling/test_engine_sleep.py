@@ -52,15 +52,15 @@ def train(*, keeps: ModelSize | None = SMALL, ram: float = 16, b: float = 8) -> 
 
 
 def asleep(engine: Engine, model: str, now: float) -> list[Command]:
-    return engine.handle(FellAsleep(model, engine.swap(model)), now)
+    return engine.handle(FellAsleep(model, engine.view.swap(model)), now)
 
 
 def seen(engine: Engine, model: str, size: ModelSize, now: float) -> list[Command]:
-    return engine.handle(Sized(model, size, engine.swap(model), sleeps=True), now)
+    return engine.handle(Sized(model, size, engine.view.swap(model), sleeps=True), now)
 
 
 def used(engine: Engine) -> dict[str, float]:
-    return {one.device: one.reserved / GIB for one in engine.devices(0)}
+    return {one.device: one.reserved / GIB for one in engine.view.devices(0)}
 
 
 def records(commands: list[Command]) -> list[ModelEvicted]:
@@ -75,13 +75,13 @@ def verdict(told: ExplainReply, model: str) -> tuple[str, str]:
 
 def test_model_sleeps_where_the_other_has_room_beside_it() -> None:
     engine = train()
-    told = engine.explain("b", 10)
+    told = engine.view.explain("b", 10)
 
     begun = engine.handle(Wanted(W1, "b"), 10)
 
-    assert acts(begun) == [PutToSleep("a", engine.swap("a"))]
+    assert acts(begun) == [PutToSleep("a", engine.view.swap("a"))]
     assert used(engine) == {"gpu0": 8, "ram": 6}  # on its way it has both
-    assert acts(asleep(engine, "a", 11)) == [Spawn("b", engine.swap("b"))]
+    assert acts(asleep(engine, "a", 11)) == [Spawn("b", engine.view.swap("b"))]
     assert used(engine) == {"gpu0": 9, "ram": 6}
     assert verdict(told, "a") == (
         "sleeps",
@@ -110,11 +110,11 @@ def test_model_stops_where_it_would_keep_too_much(
     keeps: ModelSize | None, ram: float, b: float, why: str
 ) -> None:
     engine = train(keeps=keeps, ram=ram, b=b)
-    told = engine.explain("b", 10)
+    told = engine.view.explain("b", 10)
 
     begun = engine.handle(Wanted(W1, "b"), 10)
 
-    assert acts(begun) == [Terminate("a", engine.swap("a"), 10.0)]
+    assert acts(begun) == [Terminate("a", engine.view.swap("a"), 10.0)]
     assert verdict(told, "a")[0] == "goes"
     assert why in verdict(told, "a")[1]
     assert [record.keeps for record in records(begun)] == [None]
@@ -124,17 +124,17 @@ def test_what_it_keeps_is_seen_before_the_other_starts() -> None:
     engine = train(keeps=None)
     begun = engine.handle(Wanted(W1, "b"), 10)
 
-    assert acts(begun) == [PutToSleep("a", engine.swap("a"))]
+    assert acts(begun) == [PutToSleep("a", engine.view.swap("a"))]
     assert evictions(begun)[0].startswith(
         "put to sleep a: idle 10 s, 8.0 GiB, and what it keeps will be seen; b needed"
     )
-    assert (acts(asleep(engine, "a", 11)), engine.awaits_memory) == ([], True)
+    assert (acts(asleep(engine, "a", 11)), engine.view.awaits_memory) == ([], True)
     assert acts(seen(engine, "a", sized(3, 6), 11.1)) == []  # some comes back later
-    assert acts(seen(engine, "a", SMALL, 11.2)) == [Spawn("b", engine.swap("b"))]
-    assert (states(engine)["a"], engine.awaits_memory) == ("asleep", False)
+    assert acts(seen(engine, "a", SMALL, 11.2)) == [Spawn("b", engine.view.swap("b"))]
+    assert (states(engine)["a"], engine.view.awaits_memory) == ("asleep", False)
     assert used(engine) == {"gpu0": 9, "ram": 6}
     ready(engine, "b", 12)
-    assert engine.models(12, 0)[0].memory == {"gpu0": GIB, "ram": 6 * GIB}
+    assert engine.view.models(12, 0)[0].memory == {"gpu0": GIB, "ram": 6 * GIB}
 
 
 @pytest.mark.parametrize("look", [None, sized(3, 6)])
@@ -147,16 +147,16 @@ def test_model_is_stopped_whose_sleep_gives_too_little(look: ModelSize | None) -
 
     assert engine.next_deadline(12) == 11 + RETURN_LIMIT_S
     ended = engine.handle(TimePassed(), 11 + RETURN_LIMIT_S)
-    assert acts(ended) == [Terminate("a", engine.swap("a"), 10.0)]
+    assert acts(ended) == [Terminate("a", engine.view.swap("a"), 10.0)]
     assert "which it kept asleep; b needed 8.0 GiB" in evictions(ended)[0]
-    assert acts(gone(engine, "a", 17)) == [Spawn("b", engine.swap("b"))]
+    assert acts(gone(engine, "a", 17)) == [Spawn("b", engine.view.swap("b"))]
     ready(engine, "b", 18)
     run(engine, "")
     assert used(engine) == {"gpu0": 8, "ram": 0}
 
     # Now it is known: it is not tried again.
     engine.handle(Wanted(W2, "a"), 30)
-    assert verdict(engine.explain("a", 30), "a")[0] == "starts"
+    assert verdict(engine.view.explain("a", 30), "a")[0] == "starts"
 
 
 def test_sleeping_model_gives_way_and_is_woken_in_its_place() -> None:
@@ -164,7 +164,7 @@ def test_sleeping_model_gives_way_and_is_woken_in_its_place() -> None:
     engine.handle(Wanted(W1, "b"), 10)
     asleep(engine, "a", 11)
     ready(engine, "b", 12)
-    told = engine.explain("c", 13)
+    told = engine.view.explain("c", 13)
     assert verdict(told, "a")[1].startswith("asleep for 2 s")
     assert told.stops == ("a", "b")
 
@@ -179,9 +179,9 @@ def test_sleeping_model_gives_way_and_is_woken_in_its_place() -> None:
     engine.handle(Wanted(W1, "b"), 10)
     asleep(engine, "a", 11)
     woken = gone(engine, "b", 12)  # it could not be started
-    assert acts(woken)[1:] == [Wake("a", engine.swap("a"))]
+    assert acts(woken)[1:] == [Wake("a", engine.view.swap("a"))]
     assert used(engine) == {"gpu0": 8, "ram": 6}  # on its way it has both
-    engine.handle(BecameReady("a", engine.swap("a")), 14)
+    engine.handle(BecameReady("a", engine.view.swap("a")), 14)
     assert used(engine) == {"gpu0": 8, "ram": 0}
 
 
@@ -189,9 +189,9 @@ def test_sleepless_model_is_stopped_and_gives_all_back() -> None:
     engine = train()
     engine.handle(Wanted(W1, "b"), 10)
 
-    failed = engine.handle(SleepFailed("a", engine.swap("a")), 11)
+    failed = engine.handle(SleepFailed("a", engine.view.swap("a")), 11)
 
-    assert acts(failed) == [Terminate("a", engine.swap("a"), 10.0)]
+    assert acts(failed) == [Terminate("a", engine.view.swap("a"), 10.0)]
     assert used(engine) == {"gpu0": 8, "ram": 6}
-    assert acts(gone(engine, "a", 12)) == [Spawn("b", engine.swap("b"))]
+    assert acts(gone(engine, "a", 12)) == [Spawn("b", engine.view.swap("b"))]
     assert used(engine) == {"gpu0": 8, "ram": 0}

@@ -65,8 +65,8 @@ class MemoryWorld(World):
 
     @property
     def room(self) -> Room:
-        assert self.engine._room is not None
-        return self.engine._room
+        assert self.engine._placement.room is not None
+        return self.engine._placement.room
 
     def specs(self) -> tuple[Spec, ...]:
         return tuple(
@@ -109,36 +109,36 @@ class MemoryWorld(World):
 
     def check_that_all_changes_were_seen(self) -> None:
         """What is remembered from earlier decisions is what is found by looking at it all."""
-        room, anew = self.room, Room()
-        anew.ledger = room.ledger
-        anew.follow(self.engine._entries, room.live, self.engine._asleep, None)
-        for model in self.engine._entries:
-            assert room.need(model) == anew.need(model)
-            assert room.blockage(model) == anew.blockage(model)
-            anew.now = room.costs_at
-            assert room.evicted_by(model, room.live) == anew.evicted_by(model, room.live)
+        room, table = self.room, self.engine._table
+        anew = Room(table, room.ledger)
+        anew.follow(None)
+        for model in table.all:
+            assert room.needs.need(model) == anew.needs.need(model)
+            assert room.needs.blockage(model) == anew.needs.blockage(model)
+            anew.needs.now = room.costs.at
+            assert room.evicted_by(model, table.live) == anew.evicted_by(model, table.live)
 
     def check_reservations(self) -> None:
         """What runs or sleeps has its place, and no more: no device gives more than it has."""
         assert self.room.ledger.holders == self.processes.keys()
-        for one in self.engine.devices(self.now):
+        for one in self.engine.view.devices(self.now):
             limit = one.total - one.reserve
             is_over = one.reserved > limit
             assert not is_over or self.has_grown or self.foreign, f"{one} of {limit}"
 
     def check_that_nobody_waits_in_vain(self) -> None:
-        wanted = {entry.model for entry in self.engine.queue()}
-        found = {status.model: status for status in self.engine.models(self.now, 0.0)}
-        sizes = {m: self.engine._entries[m].size for m in wanted.union(self.processes)}
+        wanted = {entry.model for entry in self.engine.view.queue()}
+        found = {status.model: status for status in self.engine.view.models(self.now, 0.0)}
+        sizes = {m: self.engine._table.all[m].size for m in wanted.union(self.processes)}
         if any(size is None or size.source == "unknown" for size in sizes.values()):
             return
-        if self.engine.awaits_memory or self.has_grown or self.foreign:
+        if self.engine.view.awaits_memory or self.has_grown or self.foreign:
             return
-        if any(one.held for one in self.engine.devices(self.now)):
+        if any(one.held for one in self.engine.view.devices(self.now)):
             return
         for device, total in TOTALS.items():
             needs = [found[m].memory or {} for m in sizes]
-            needs += [dict(self.room.need(m)) for m in wanted & self.asleep]
+            needs += [dict(self.room.needs.need(m)) for m in wanted & self.asleep]
             if sum(need.get(device, 0) for need in needs) > total * GIB:
                 return
         waiting = {m for m in wanted if not found[m].retry_in_s and m not in self.awake}
@@ -183,13 +183,13 @@ class MemoryWorld(World):
         """It is seen to use so much."""
         if model in self.processes:
             self.has_grown = True
-            serves = self.engine.state(model) == "ready"
+            serves = self.engine.view.state(model) == "ready"
             size = ModelSize({"gpu0": amount * GIB}, "learned")
             self.tell(Sized(model, size, self.processes[model], serves))
 
     def run_out(self, model: str) -> None:
         """A start dies for want of memory."""
-        if model in self.processes and self.engine.state(model) == "starting":
+        if model in self.processes and self.engine.view.state(model) == "starting":
             swap = self.processes[model]
             self.forget(model)
             self.has_grown = True
@@ -300,7 +300,7 @@ def test_nothing_starts_twice_and_nobody_is_forgotten(
         world.everything_goes_well(31)
 
     assert world.waiting == {}, world.engine
-    assert world.engine.queue() == ()
+    assert world.engine.view.queue() == ()
 
 
 @settings(max_examples=examples(12, 500), deadline=None)
@@ -328,11 +328,11 @@ def test_who_is_there_does_not_depend_on_the_order_or_explain_says_why(
     for model in order:
         world.serve(model)
 
-    there = {m for m in MODELS if world.engine.state(m) == "ready"}
+    there = {m for m in MODELS if world.engine.view.state(m) == "ready"}
     if sum(sizes.values()) <= TOTALS["gpu0"]:
         assert there == set(MODELS)
     for model in set(MODELS) - there:
-        told = world.engine.explain(model, world.now)
+        told = world.engine.view.explain(model, world.now)
         assert "it was evicted" in told.models[0].why
         assert told.action == "start" or "of gpu0, where" in told.why
         assert {fit.model for fit in told.models if fit.verdict == "goes"} == set(told.stops)
@@ -341,4 +341,4 @@ def test_who_is_there_does_not_depend_on_the_order_or_explain_says_why(
 def test_the_engine_of_a_world_counts_memory() -> None:
     world = MemoryWorld({}, {}, "wait")
     assert isinstance(world.engine, Engine)
-    assert world.engine.counts_memory
+    assert world.engine.view.counts_memory
