@@ -38,12 +38,15 @@ its files.
     launchers/        What starts model servers: here, or on another machine.
     peers/            Other machines that have models, and which of them answers a request.
     slots/            Prompt caches of llama-server on disk; sleep of servers.
+    models/signs/     Signs that a model server is ready, or alive.
+
+    models/start/     One start of a model server, from spawn to end.
 
     config/lint/      `arriero check`: valid configuration that is almost certainly a mistake.
     config/shown/     Files of a configuration as they may be shown, without secrets.
     generate/         Writes configurations from GGUF folders and llama-server presets; files that
                       operators copy.
-    models/           Model servers: start, readiness, signs of life, kind, output, preload.
+    models/           Model servers: all starts, preload, sizes.
     page_cache/       Files of models in the page cache: read ahead, and kept.
     telemetry/        Spans of requests, for a collector of OpenTelemetry.
     workers/          Worker processes and the lease socket they talk to.

@@ -21,7 +21,7 @@ LAYERS = {
         errors text < llamacpp config.yaml < host placement < memory processes
         < facts machine progress pricing scheduling.messages store
         < scheduling.states < scheduling.room < scheduling < config.schema ray < config
-        < launchers peers slots
+        < launchers models.signs peers slots < models.start
         < config.lint config.shown generate models page_cache telemetry workers < reload
         < metrics < control restart standing_orders startup_message < app
         < cli.render < cli < cli.chat cli.offline cli.top < __main__""",

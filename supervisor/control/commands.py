@@ -70,7 +70,7 @@ from ..host.log import ProgramLog
 from ..host.own_version import own_version
 from ..machine.monitor import Monitor
 from ..metrics.service import MetricsService
-from ..models.output_log import OutputLog
+from ..models.start.output_log import OutputLog
 from ..page_cache.warm_tier import WarmTier
 from ..reload.inspector import ConfigInspector
 from ..reload.profiles import ProfileSwitch

@@ -84,14 +84,14 @@ from ..slots.sleep import (
     wake,
 )
 from ..text.redact import HIDDEN
-from .adoption import ModelCard, why_not_adopted
-from .exit_reason import crashed, load_failed, out_of, why_it_failed
-from .health import Outcome, Signs, wait_until_healthy, wait_until_listening
-from .liveness_watch import PulseRound, PulseWatch
-from .not_ready_reason import place_shown, why_not_ready
-from .output_log import OutputLog
-from .server_kind import kind_of_command, kind_of_server
-from .start_retry import (
+from .signs.health import Outcome, Signs, wait_until_healthy, wait_until_listening
+from .signs.liveness_watch import PulseRound, PulseWatch
+from .start.adoption import ModelCard, why_not_adopted
+from .start.exit_reason import crashed, load_failed, out_of, why_it_failed
+from .start.not_ready_reason import place_shown, why_not_ready
+from .start.output_log import OutputLog
+from .start.server_kind import kind_of_command, kind_of_server
+from .start.start_retry import (
     MAX_TRIES,
     Otherwise,
     complains_of_port,

@@ -31,7 +31,7 @@ from ..host.systemd import Notifier
 from ..models.default_models import DefaultModels
 from ..models.learned_models import LearnedModels
 from ..models.memory_watch import MemoryWatch
-from ..models.output_log import OutputLog
+from ..models.start.output_log import OutputLog
 from ..page_cache.warm_tier import WarmTier
 from ..peers.late import LatePeers
 from ..placement.policy import PlacementPolicy

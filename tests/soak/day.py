@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 import trio
 
-from arriero.supervisor.models.output_log import OutputLog
+from arriero.supervisor.models.start.output_log import OutputLog
 from tests.faults.clients import chat
 from tests.faults.leftovers import descriptors, left_over
 from tests.faults.rig import NotSo, Rig, first_port, footprint, scripted, zombies

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from arriero.protocol.values import LEASE_VERSION
-from arriero.supervisor.models.adoption import ModelCard, read_model_card
+from arriero.supervisor.models.start.adoption import ModelCard, read_model_card
 from arriero.supervisor.workers.pool import WorkerCard, read_worker_card
 
 MODEL = ModelCard(

@@ -14,7 +14,7 @@ from arriero.supervisor.config.load import parse_config
 from arriero.supervisor.control.event_publisher import open_publisher
 from arriero.supervisor.launchers.launchers import Launchers
 from arriero.supervisor.models.fleet import open_fleet
-from arriero.supervisor.models.output_log import OutputLog
+from arriero.supervisor.models.start.output_log import OutputLog
 from arriero.supervisor.processes.reaper import open_reaper
 from arriero.supervisor.reload.reloader import ActiveConfig
 from arriero.supervisor.scheduling.dispatcher import Dispatcher

@@ -1,6 +1,6 @@
 import pytest
 
-from arriero.supervisor.models.exit_reason import crashed, out_of, why_it_failed
+from arriero.supervisor.models.start.exit_reason import crashed, out_of, why_it_failed
 from arriero.supervisor.processes.process import Exit
 
 

@@ -13,9 +13,9 @@ import trio
 
 from arriero.protocol.lease import Grant, Refuse, Void
 from arriero.protocol.records import UpstreamKind
-from arriero.supervisor.models import health, liveness_watch
-from arriero.supervisor.models.liveness_watch import PulseWatch
-from arriero.supervisor.models.start_retry import MAX_TRIES
+from arriero.supervisor.models.signs import health, liveness_watch
+from arriero.supervisor.models.signs.liveness_watch import PulseWatch
+from arriero.supervisor.models.start.start_retry import MAX_TRIES
 from tests.paths import SCRIPTED_UPSTREAM
 from tests.supervisor.train import SERVER, Train, open_train
 

@@ -13,8 +13,8 @@ from trio.testing import MockClock, memory_stream_pair
 from arriero.supervisor.errors import SupervisorError
 from arriero.supervisor.host import http_get
 from arriero.supervisor.host.http_get import Access, Response
-from arriero.supervisor.models import health
-from arriero.supervisor.models.health import (
+from arriero.supervisor.models.signs import health
+from arriero.supervisor.models.signs.health import (
     MAX_BODY_BYTES,
     Failure,
     Outcome,

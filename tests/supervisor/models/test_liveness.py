@@ -2,7 +2,7 @@
 
 import pytest
 
-from arriero.supervisor.models.liveness import UNSEEN_FACTOR, Pulse, ResourceUse
+from arriero.supervisor.models.signs.liveness import UNSEEN_FACTOR, Pulse, ResourceUse
 
 LIMIT_S = 60.0
 

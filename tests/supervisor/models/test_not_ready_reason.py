@@ -1,8 +1,8 @@
 import pytest
 
 from arriero.supervisor.host.http_get import Response
-from arriero.supervisor.models.health import Outcome
-from arriero.supervisor.models.not_ready_reason import place_shown, why_not_ready
+from arriero.supervisor.models.signs.health import Outcome
+from arriero.supervisor.models.start.not_ready_reason import place_shown, why_not_ready
 
 URL = "http://127.0.0.1:9001/health?key=s3cret"
 

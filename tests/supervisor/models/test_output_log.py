@@ -2,7 +2,7 @@
 
 import pytest
 
-from arriero.supervisor.models.output_log import OutputLog
+from arriero.supervisor.models.start.output_log import OutputLog
 
 
 def lines(log: OutputLog, count: int, model: str | None = None) -> list[str]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from arriero.protocol.records import UpstreamKind
 from arriero.supervisor.host.http_get import Response
-from arriero.supervisor.models.server_kind import ASK_LIMIT_S, kind_of_command, kind_of_server
+from arriero.supervisor.models.start.server_kind import ASK_LIMIT_S, kind_of_command, kind_of_server
 
 
 @pytest.mark.parametrize(

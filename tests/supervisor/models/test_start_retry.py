@@ -1,6 +1,6 @@
 import pytest
 
-from arriero.supervisor.models.start_retry import (
+from arriero.supervisor.models.start.start_retry import (
     EARLY_S,
     complains_of_port,
     ended_without_pipe,

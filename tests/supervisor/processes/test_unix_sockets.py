@@ -15,7 +15,7 @@ import trio.testing
 
 from arriero.supervisor.errors import PortError
 from arriero.supervisor.host.http_get import Access
-from arriero.supervisor.models.health import probe
+from arriero.supervisor.models.signs.health import probe
 from arriero.supervisor.processes.port_owner import stranger_at
 from arriero.supervisor.processes.unix_sockets import (
     is_listening_at,

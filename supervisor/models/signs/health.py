@@ -13,8 +13,8 @@ import msgspec
 import trio
 from msgspec.structs import replace
 
-from ..errors import SupervisorError
-from ..host.http_get import (
+from ...errors import SupervisorError
+from ...host.http_get import (
     PLAIN,
     Access,
     BadUrl,

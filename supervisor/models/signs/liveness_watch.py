@@ -10,11 +10,11 @@ from urllib.parse import urlsplit
 
 import trio
 
-from ..config.load import LaunchConfig, ModelConfig
-from ..host.http_get import PLAIN, Access
-from ..scheduling.dispatcher import Dispatcher
-from ..scheduling.messages.events import Failing, Hung, Stalled
-from ..scheduling.messages.refusals import deserted, hung
+from ...config.load import LaunchConfig, ModelConfig
+from ...host.http_get import PLAIN, Access
+from ...scheduling.dispatcher import Dispatcher
+from ...scheduling.messages.events import Failing, Hung, Stalled
+from ...scheduling.messages.refusals import deserted, hung
 from .health import is_refused, probe
 from .liveness import Pulse
 from .process_activity import read_effort

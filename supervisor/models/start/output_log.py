@@ -11,8 +11,8 @@ import msgspec
 
 from arriero.protocol.control import LogsLine
 
-from ..host.kept_ring import KeptRing
-from ..text.line_ring import LineRing, last_of
+from ...host.kept_ring import KeptRing
+from ...text.line_ring import LineRing, last_of
 
 _read_line: Final = msgspec.json.Decoder(LogsLine)
 

@@ -5,7 +5,7 @@ import signal
 
 from arriero.protocol.values import ErrorInfo
 
-from ..processes.process import Exit
+from ...processes.process import Exit
 
 # Form of a log line that gives a reason. The first such line names the cause: which
 # file, which tensor; the last one what was given up because of it. Both are shown.

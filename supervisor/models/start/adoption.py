@@ -8,11 +8,11 @@ import msgspec
 
 from arriero.protocol.records import UpstreamKind
 
-from ..config.load import LaunchConfig, ModelConfig
-from ..processes.kept_process import KeptProcess
-from ..processes.port_owner import listens_on, stranger_at, stranger_on
-from ..processes.ports import is_listening
-from ..processes.unix_sockets import is_listening_at
+from ...config.load import LaunchConfig, ModelConfig
+from ...processes.kept_process import KeptProcess
+from ...processes.port_owner import listens_on, stranger_at, stranger_on
+from ...processes.ports import is_listening
+from ...processes.unix_sockets import is_listening_at
 
 # Of cards of models. New fields that have a default need no other one.
 CARD_VERSION: Final = 1

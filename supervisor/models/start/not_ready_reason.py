@@ -8,8 +8,8 @@ early, and is no proof: it may listen elsewhere.
 from typing import Final
 from urllib.parse import urlsplit
 
-from ..host.http_get import Response
-from .health import Failure, Outcome
+from ...host.http_get import Response
+from ..signs.health import Failure, Outcome
 
 # How much is shown of an address or a path: both are from the configuration.
 _SHOWN: Final = 80

@@ -9,7 +9,7 @@ machine was lost.
 import re
 from typing import Final, Literal, TypeAlias
 
-from ..processes.process import Exit
+from ...processes.process import Exit
 
 Otherwise: TypeAlias = Literal["another port", "no report", "another machine"]
 

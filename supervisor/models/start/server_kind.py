@@ -18,9 +18,9 @@ import trio
 from arriero.protocol.read_json import JsonReader
 from arriero.protocol.records import UpstreamKind
 
-from ..host.http_get import PLAIN, Access, Response
-from ..llamacpp.command import server_options
-from .health import probe
+from ...host.http_get import PLAIN, Access, Response
+from ...llamacpp.command import server_options
+from ..signs.health import probe
 
 # Seconds for the one query to a server that is ready but did not name its program.
 ASK_LIMIT_S: Final = 1.0

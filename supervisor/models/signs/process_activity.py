@@ -7,7 +7,7 @@ import contextlib
 import os
 from typing import Final
 
-from ..processes.port_owner import family_on
+from ...processes.port_owner import family_on
 from .liveness import ResourceUse
 
 _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
