@@ -608,9 +608,7 @@ async def supervise(
         for left, card in former_workers:
             pool.adopt(left, card)
         pool.scale(workers)
-        signals = stack.enter_context(
-            trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-        )
+        signals = stack.enter_context(trio.open_signal_receiver(*_heeded_signals()))
         patience = trio.CancelScope()
         await stack.enter_async_context(
             _background(_obey, signals, told_to_stop, patience, reloader.trigger)
@@ -744,6 +742,17 @@ async def _drain(dispatcher: Dispatcher, pool: WorkerPool) -> None:
     dispatcher.handle(ShuttingDown())
     await pool.finish_all()
     await dispatcher.wait_until(lambda engine: not engine.running())
+
+
+def _heeded_signals() -> list[signal.Signals]:
+    """Return those that `_obey` handles.
+
+    A shell has SIGINT ignored in what a script runs in the background: Ctrl-C is meant for the
+    script then, which may stop us in good order.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        return [signal.SIGTERM, signal.SIGHUP]
+    return [signal.SIGTERM, signal.SIGHUP, signal.SIGINT]
 
 
 async def _obey(

@@ -3,6 +3,7 @@
 import gc
 import os
 import re
+import signal
 from collections.abc import Callable, Generator
 from contextlib import suppress
 from importlib import import_module
@@ -54,6 +55,18 @@ _OFFICIAL = re.compile(
     "/worker/(integration/test_(accounts|apis|cancel|handler|heartbeats|prefill_relay)"
     "|apis/test_interrupted|test_errors).py$"
 )
+
+
+def pytest_configure() -> None:
+    """Take back what a shell ignores for `nohup`, or in the background: all children inherit it.
+
+    What they are told by Ctrl-C they would not hear. A hangup has to reach them alone, not this
+    process, and what is caught here is not ignored there.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, lambda *_: None)
 
 
 @pytest.fixture(scope="session", autouse=True)

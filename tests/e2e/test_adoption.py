@@ -205,6 +205,8 @@ def test_decisions_and_orders_outlive_a_kill(
 
     kill(train)
     serve_again(train)
+    # Whom the old worker has let in before it knew better waits on, and is not refused.
+    eventually(lambda: "worker.finishing" in train.log_text(), what="an old worker that finishes")
 
     assert [train.chat("a").status_code for _ in range(2)] == [429, 429]
     assert train.chat("a").json()["error"]["code"] == "concurrency_limit"

@@ -6,9 +6,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 import pytest
@@ -167,16 +168,48 @@ def test_a_stopped_zygote_does_not_hold_up_the_end(tmp_path: Path) -> None:
     pytest.fail("the zygote was never seen before it was a worker")
 
 
-def test_they_have_no_file_that_we_were_given(tmp_path: Path) -> None:
-    given = tmp_path / "given"
-    with given.open("wb") as file, start(tmp_path, file.fileno()) as process:
+class Background(NamedTuple):
+    """What a script has started with `&`, which has SIGINT ignored."""
+
+    process: "subprocess.Popen[bytes]"
+    log: Path
+    given: Path  # a file that is open in it, too
+
+
+@pytest.fixture(scope="module")
+def background(tmp_path_factory: pytest.TempPathFactory) -> Generator[Background]:
+    """One of which all serve."""
+    folder = tmp_path_factory.mktemp("background")
+    given = folder / "given"
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with given.open("wb") as file:
+            process = start(folder, file.fileno())
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with process:
+        found = Background(process, folder / "log", given)
         try:
-            log = tmp_path / "log"
-            eventually(lambda: log.read_text().count("worker.serving") == 4)  # both say it
-            for child in eventually(lambda: it if len(it := family_of(process)) == 4 else None):
-                assert given not in open_files(child.pid)
+            eventually(lambda: found.log.read_text().count("worker.serving") == 4)  # both say it
+            yield found
         finally:
             process.terminate()
+    assert process.returncode == 0
+
+
+def test_they_have_no_file_that_we_were_given(background: Background) -> None:
+    process, _, given = background
+    for child in eventually(lambda: it if len(it := family_of(process)) == 4 else None):
+        assert given not in open_files(child.pid)
+
+
+def test_ctrl_c_is_left_to_the_script_that_has_started_us(background: Background) -> None:
+    process, log, _ = background
+    eventually(lambda: "supervisor.ready" in log.read_text())
+    for number in (signal.SIGINT, signal.SIGHUP):
+        process.send_signal(number)
+    eventually(lambda: "config.reloaded" in log.read_text(), what="what the second one asks for")
+    assert "name=SIGINT" not in log.read_text()
 
 
 def open_files(pid: int) -> list[Path]:

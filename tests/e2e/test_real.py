@@ -6,13 +6,15 @@ import os
 import re
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import psutil
 import pytest
+from gates import Gate
 from trains import PATIENCE_S, Train, eventually
 
 from tests.bench.curve import LIMIT, Curve, commands
@@ -25,49 +27,64 @@ MARKER = "swap-progress: "
 QUESTION: list[Any] = [{"role": "user", "content": "Who drives a train of llamas?"}]
 
 
+def two_models(llama: Callable[..., str]) -> dict[str, Any]:
+    """The configuration of the real models `tiny` and `small`."""
+    tiny = llama("tiny", "--embeddings --pooling mean --metrics")
+    return {
+        "progress": "reasoning",
+        "progressDelay": "0s",
+        "scrapeMetrics": True,
+        "models": {"tiny": {"cmd": tiny, "aliases": ["t"]}, "small": {"cmd": llama("small")}},
+    }
+
+
 @pytest.fixture
 def real(ride: Callable[..., Train], llama: Callable[..., str]) -> Train:
-    """A train with the real models `tiny` and `small`."""
-    return ride(
-        {
-            "progress": "reasoning",
-            "progressDelay": "0s",
-            "scrapeMetrics": True,
-            "models": {
-                "tiny": {
-                    "cmd": llama("tiny", "--embeddings --pooling mean --metrics"),
-                    "aliases": ["t"],
-                },
-                "small": {"cmd": llama("small")},
-            },
-        }
-    )
+    """A train with these."""
+    return ride(two_models(llama))
+
+
+def client_of(train: Train) -> openai.OpenAI:
+    return openai.OpenAI(base_url=f"{train.url}/v1", api_key="none", timeout=PATIENCE_S)
 
 
 @pytest.fixture
 def client(real: Train) -> openai.OpenAI:
-    return openai.OpenAI(base_url=f"{real.url}/v1", api_key="none", timeout=PATIENCE_S)
+    return client_of(real)
 
 
-def told(client: openai.OpenAI, model: str, **more: Any) -> tuple[str, str, str | None]:
-    """Return progress, answer and finish reason of one streamed chat."""
+def told(
+    client: openai.OpenAI, model: str, *, when_told: Callable[[], None] | None = None
+) -> tuple[str, str, str | None]:
+    """Return progress, answer and finish reason of one streamed chat.
+
+    `when_told` is called for the first progress.
+    """
     progress, answer, finish = "", "", None
     stream = client.chat.completions.create(
-        model=model, messages=QUESTION, stream=True, max_tokens=8, **more
+        model=model, messages=QUESTION, stream=True, max_tokens=8
     )
     for chunk in stream:
         (choice,) = chunk.choices
         progress += getattr(choice.delta, "reasoning_content", None) or ""
+        if progress and when_told is not None:
+            when_told()
         answer += choice.delta.content or ""
         finish = choice.finish_reason or finish
     return progress, answer, finish
 
 
 def test_two_models_take_turns_and_the_waiting_client_is_told(
-    real: Train, client: openai.OpenAI
+    ride: Callable[..., Train], llama: Callable[..., str], tmp_path: Path
 ) -> None:
+    """One of them waits before it loads until its client has heard of it."""
+    gate = Gate(tmp_path / "gate")
+    config = two_models(llama)
+    config["models"]["small"]["cmd"] = gate.command(llama("small"))
+    real = ride(config)
+    client = client_of(real)
     for model, other in (("tiny", "small"), ("small", "tiny"), ("t", "small")):
-        progress, answer, finish = told(client, model)
+        progress, answer, finish = told(client, model, when_told=gate.open)
 
         lines = progress.splitlines()
         assert all(line.startswith(f"{MARKER}{model}: ") for line in lines)
@@ -264,63 +281,69 @@ def test_completions_and_embeddings_go_to_the_model_that_they_name(
 
 
 def test_a_model_killed_while_it_loads_raises_in_the_client_and_starts_again(
-    real: Train, client: openai.OpenAI
+    ride: Callable[..., Train], llama: Callable[..., str], tmp_path: Path
 ) -> None:
-    for _ in range(5):  # it loads in a third of a second: a busy machine may be too late to kill it
-        real.ask("unload", mode="now")
-        stream = client.chat.completions.create(
-            model="small", messages=QUESTION, stream=True, max_tokens=4
-        )
-        pid = eventually(lambda: real.model("small")["pid"], what="the process of a start")
-        os.kill(pid, signal.SIGKILL)
-        with pytest.raises(openai.APIError) as caught:
-            for _ in stream:
-                pass
-        if "small failed to load" in str(caught.value):
-            break
-    else:
-        pytest.fail("it was always killed too late")
+    """Its model is a pipe first, which nobody can open before somebody would write into it."""
+    whole = re.findall(r"-m (\S+)", llama("small"))[0]
+    model = tmp_path / "small.gguf"
+    os.mkfifo(model)
+    config = two_models(llama)
+    config["models"]["small"]["cmd"] = llama("small").replace(whole, str(model))
+    real = ride(config)
+    client = client_of(real)
+    stream = client.chat.completions.create(
+        model="small", messages=QUESTION, stream=True, max_tokens=4
+    )
+    os.kill(eventually(lambda: real.model("small")["pid"]), signal.SIGKILL)
+    with pytest.raises(openai.APIError, match="small failed to load"):
+        for _ in stream:
+            pass
 
+    model.unlink()
+    model.symlink_to(whole)
     assert told(client, "small")[1]
 
 
-def test_a_model_killed_in_mid_stream_raises_in_the_client(
-    real: Train, client: openai.OpenAI
-) -> None:
-    told(client, "tiny")
-    stream = client.chat.completions.create(
-        model="tiny", messages=QUESTION, stream=True, max_tokens=100_000
+@contextmanager
+def endless(train: Train) -> Generator[openai.Stream[Any]]:
+    """A stream that has begun, and has no end of its own."""
+    stream = client_of(train).chat.completions.create(
+        model="tiny",
+        messages=QUESTION,
+        stream=True,
+        max_tokens=1_000_000,
+        extra_body={"ignore_eos": True},
     )
-    answer = iter(stream)
-    next(answer)
-    os.kill(real.model("tiny")["pid"], signal.SIGKILL)
-    with pytest.raises(openai.APIError):
-        for _ in answer:
-            pass
-    assert told(client, "tiny")[1]
+    with stream:
+        next(iter(stream))
+        yield stream
 
 
-def test_a_client_that_leaves_frees_its_slot(
-    ride: Callable[..., Train], llama: Callable[..., str]
-) -> None:
-    endless = llama("tiny", "--context-shift")
-    real = ride({"models": {"tiny": {"cmd": endless}}})
-    client = openai.OpenAI(base_url=f"{real.url}/v1", api_key="none", timeout=PATIENCE_S)
-    told(client, "tiny")
-    endpoint = real.model("tiny")["endpoint"]
-    stream = client.chat.completions.create(
-        model="tiny", messages=QUESTION, stream=True, max_tokens=1_000_000
-    )
-    answer = iter(stream)
-    next(answer)
+@pytest.fixture
+def shifting(ride: Callable[..., Train], llama: Callable[..., str]) -> Train:
+    """A train with a model that forgets what it began with rather than stopping."""
+    return ride({"models": {"tiny": {"cmd": llama("tiny", "--context-shift")}}})
 
-    def busy() -> bool:
-        return any(slot["is_processing"] for slot in httpx.get(f"{endpoint}/slots").json())
 
-    eventually(busy)
-    stream.close()
+def test_a_model_killed_in_mid_stream_raises_in_the_client(shifting: Train) -> None:
+    with endless(shifting) as stream:
+        os.kill(shifting.model("tiny")["pid"], signal.SIGKILL)
+        with pytest.raises(openai.APIError):
+            for _ in stream:
+                pass
+    assert told(client_of(shifting), "tiny")[1]
+
+
+def test_a_client_that_leaves_frees_its_slot(shifting: Train) -> None:
+    with endless(shifting):
+        endpoint = shifting.model("tiny")["endpoint"]
+
+        def busy() -> bool:
+            return any(slot["is_processing"] for slot in httpx.get(f"{endpoint}/slots").json())
+
+        eventually(busy)
     eventually(lambda: not busy())  # it would go on for ever
-    eventually(lambda: real.model("tiny")["in_flight"] == 0)
+    eventually(lambda: shifting.model("tiny")["in_flight"] == 0)
 
 
 def test_a_broken_model_file_is_a_reason_and_not_a_riddle(

@@ -17,6 +17,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 from trains import PATIENCE_S, Stream, Train, eventually
 
@@ -68,6 +69,12 @@ class Terminal:
 
     def type(self, text: str) -> None:
         os.write(self.master, text.encode())
+
+    def interrupt(self) -> None:
+        """Type Ctrl-C once it waits: readline misses it between its prompt and that."""
+        process = psutil.Process(self.process.pid)
+        eventually(lambda: process.status() == psutil.STATUS_SLEEPING, what="a program that waits")
+        self.type("\x03")
 
     def ends(self) -> int:
         """Return the exit status; all is as it was before."""
@@ -165,7 +172,7 @@ def test_chat_shows_the_load_and_goes_on_after_ctrl_c(spoken: Train, tmp_path: P
         talk.wait_for("/help", "> ")
         talk.type("hi\n")
         talk.wait_for("loading")
-        talk.type("\x03")  # Ctrl-C
+        talk.interrupt()
         talk.wait_for("Ctrl-C once more", "> ")
         spoken.emptied()
         talk.type("/model quick\nhi again\n")
@@ -174,9 +181,9 @@ def test_chat_shows_the_load_and_goes_on_after_ctrl_c(spoken: Train, tmp_path: P
         talk.wait_for("messages are in", "> ")
         talk.type("/model quik\n")
         talk.wait_for("did you mean 'quick'?", "> ")
-        talk.type("\x03")
+        talk.interrupt()
         talk.wait_for("Ctrl-C once more", "> ")
-        talk.type("\x03")
+        talk.interrupt()
         assert talk.ends() == 130
     saved = json.loads((tmp_path / "it.json").read_text())
     assert [one["role"] for one in saved] == ["system", "user", "assistant"]

@@ -103,13 +103,7 @@ from tests.records import record
 
 ENDPOINT = "http://127.0.0.1:5802"
 
-# A test run that a shell started in the background ignores SIGINT, and so would its children.
-COMMAND = [
-    sys.executable,
-    "-c",
-    "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
-    "from arriero.supervisor.cli.main import main; sys.exit(main())",
-]
+COMMAND = [sys.executable, "-m", "arriero"]
 IDS = {"a": "a", "b": "b", "nick": "b"}
 WORKER = WorkerStatus(worker=1, pid=9, state="serving", in_flight=2, leases=("a",))
 PROFILES = ProfilesReply(
