@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from .reaper_child import MARK_CHARS, kill_marked
+from .reaper_child import MARK_CHARS, end_marked
 
 log = logging.getLogger(__name__)
 
@@ -26,11 +26,12 @@ _MODE: Final = 0o600
 def end_leftovers(folder: Path) -> int:
     """End the processes of the last supervisor in `folder`; return how many there were.
 
-    Blocks: reads a file per process, for milliseconds; for longer only while some are left. To be
+    Blocks: reads a file per process, for milliseconds; for longer only while some are left, which
+    are killed after `TERM_S`. To be
     called by who has the folder's lock, when no reaper hands anything over.
     """
     mark = _read(folder / FILE_NAME)
-    count = 0 if mark is None else kill_marked(f"{mark}.")
+    count = 0 if mark is None else end_marked(f"{mark}.")
     if count:
         log.warning("supervisor.ended_leftovers processes=%d", count)
     return count

@@ -3,9 +3,11 @@
 Started as ``python -I -S -c CODE reaper_child.py MARK [DOOR]``; the code imports this file, which
 is compiled already. Takes orders, a packet each, from its standard input, a unix socket
 (SOCK_SEQPACKET), until the supervisor is gone, however it went.
-Then all is killed: every group that is registered, and every process whose environment has
+Then all is ended: every group that is registered, and every process whose environment has
 ``ARRIERO_SPAWN=MARK.`` (it was started by the supervisor a moment before that one was killed, or
-has left its group).
+has left its group). Each is asked to end first (SIGTERM): what is killed cannot pass that on, and
+some stand for others, such as ``docker run``, whose container would go on, and ``srun``, whose job
+would keep its GPUs.
 
 But for what the supervisor has entrusted to this process (`keep`), if it has set a time for that
 (`grace`): this goes on for so long. The descriptors of its pipes are held here, so nobody misses
@@ -44,6 +46,9 @@ MARK_CHARS = 16
 # to find nothing; a process that cannot be killed (stuck in a driver) ends the search as well.
 _SWEEPS = 10
 _SWEEP_PAUSE_S = 0.02
+
+# Seconds from SIGTERM to SIGKILL: for what stands for something else to pass it on.
+TERM_S = 1.5
 
 # Longest packet. A card is some hundred bytes.
 MAX_PACKET_BYTES = 64 * 1024
@@ -166,11 +171,14 @@ def started_at(pid: int) -> int:
 
 
 def _kill_all(state: _Registry, mark: str, spared: dict[int, _Kept]) -> None:
-    """Kill what was registered or has the mark, but for `spared` and what belongs to it."""
+    """End what was registered or has the mark, but for `spared` and what belongs to it."""
+    groups = []
     for group in state.groups - spared.keys():
         kept = state.kept.get(group)
-        if kept is not None and started_at(group) != kept.started:
-            continue  # it has ended; if the number is another's, that is none of ours
+        if kept is None or started_at(group) == kept.started:
+            groups.append(group)  # if the number is another's by now, that is none of ours
+    _ask_to_end(groups, os.killpg)
+    for group in groups:
         try:
             os.killpg(group, signal.SIGKILL)
         except OSError:
@@ -179,10 +187,35 @@ def _kill_all(state: _Registry, mark: str, spared: dict[int, _Kept]) -> None:
     _sweep(f"{mark}.", lambda pid: _belongs_to(pid, spared, marks), 2)
 
 
-def kill_marked(mark: str) -> int:
-    """Kill the processes with `mark` in their environment; return how many there were."""
+def _ask_to_end(processes: "list[int]", send: "Callable[[int, int], None]") -> None:
+    """Send SIGTERM to processes, or the groups that they lead, and wait for them, for a while."""
+    left = {}
+    for pid in processes:
+        try:
+            send(pid, signal.SIGTERM)
+            send(pid, signal.SIGCONT)  # what is stopped would not notice
+        except OSError:
+            continue
+        left[pid] = started_at(pid)
+    until = time.monotonic() + TERM_S
+    while time.monotonic() < until:
+        left = {pid: started for pid, started in left.items() if _is_there(pid, started)}
+        if not left:
+            return
+        time.sleep(_SWEEP_PAUSE_S)
+
+
+def _is_there(pid: int, started: int) -> bool:
+    return started != 0 and started_at(pid) == started
+
+
+def end_marked(mark: str) -> int:
+    """End the processes with `mark` in their environment; return how many there were."""
     own = os.getpid()
-    return _sweep(mark, lambda pid: pid == own, 1)
+    asked = [pid for pid in marked_processes(mark) if pid != own]
+    _ask_to_end(asked, os.kill)
+    _sweep(mark, lambda pid: pid == own, 1)
+    return len(asked)
 
 
 def _sweep(mark: str, is_spared: "Callable[[int], bool]", empty_looks: int) -> int:

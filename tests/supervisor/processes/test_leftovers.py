@@ -1,6 +1,7 @@
 """What a supervisor left that was killed together with its reaper is found by a mark in a file."""
 
 import os
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -29,7 +30,7 @@ def test_marked_processes_end_and_no_others(tmp_path: Path) -> None:
         while len(marked_processes(MARK)) < 2:  # between fork and exec they have no environment
             time.sleep(0.01)
         assert end_leftovers(tmp_path) == 1
-        assert sleepers[0].wait(20) == -9
+        assert sleepers[0].wait(20) == -signal.SIGTERM
         assert [one.poll() for one in sleepers[1:]] == [None, None]
         assert end_leftovers(tmp_path) == 0
     finally:

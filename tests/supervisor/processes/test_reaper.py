@@ -54,6 +54,17 @@ def other() -> Generator[Sleeper, None, None]:
         sleeper.kill()
 
 
+@pytest.fixture
+def stubborn() -> Generator[Sleeper, None, None]:
+    """One that does not end when it is asked to."""
+    script = "trap '' TERM; echo; exec sleep 3600"
+    with subprocess.Popen(["sh", "-c", script], stdout=subprocess.PIPE, process_group=0) as sleeper:
+        assert sleeper.stdout is not None
+        sleeper.stdout.readline()
+        yield sleeper
+        sleeper.kill()
+
+
 async def until_replaced(reaper: Reaper, pid: int) -> None:
     while reaper.pid == pid:  # noqa: ASYNC110  there is nobody who would set an event
         await trio.sleep(0.005)
@@ -98,14 +109,25 @@ async def test_what_was_removed_is_left_alone_and_the_reaper_ends_with_the_block
     assert not psutil.pid_exists(pid)
 
 
-async def test_what_is_still_registered_at_the_end_of_the_block_is_killed(
-    other: Sleeper,
+@pytest.mark.parametrize("is_stopped", [False, True])
+async def test_what_is_still_registered_at_the_end_of_the_block_is_asked_to_end(
+    other: Sleeper, is_stopped: bool
 ) -> None:
+    if is_stopped:
+        other.send_signal(signal.SIGSTOP)
     with trio.fail_after(PATIENCE_S):
         async with open_reaper() as reaper:
             reaper.add(other.pid)
 
-    assert other.wait(PATIENCE_S) == -signal.SIGKILL
+    assert other.wait(PATIENCE_S) == -signal.SIGTERM
+
+
+async def test_what_does_not_end_is_killed(stubborn: Sleeper) -> None:
+    with trio.fail_after(PATIENCE_S):
+        async with open_reaper() as reaper:
+            reaper.add(stubborn.pid)
+
+    assert stubborn.wait(PATIENCE_S) == -signal.SIGKILL
 
 
 async def test_a_reaper_that_dies_is_replaced_and_told_everything(
@@ -118,7 +140,7 @@ async def test_a_reaper_that_dies_is_replaced_and_told_everything(
             os.kill(first, signal.SIGKILL)
             await until_replaced(reaper, first)
 
-    assert other.wait(PATIENCE_S) == -signal.SIGKILL
+    assert other.wait(PATIENCE_S) == -signal.SIGTERM
     assert caplog.messages == [f"reaper.died pid={first} code=-9 groups=1"]
 
 
@@ -135,7 +157,7 @@ async def test_a_reaper_that_sleeps_is_replaced_without_killing_anything(
             await until_replaced(reaper, first)
             assert other.poll() is None
 
-    assert other.wait(PATIENCE_S) == -signal.SIGKILL
+    assert other.wait(PATIENCE_S) == -signal.SIGTERM
 
 
 async def test_who_hangs_at_the_end_is_replaced_in_its_duty(
