@@ -73,7 +73,7 @@ class LineFormatter(logging.Formatter):
             return super().formatMessage(record)
         record.message = ""
         start = super().formatMessage(record)
-        return "\n".join(start + message for message in record.msg.messages)
+        return start + f"\n{start}".join(record.msg.messages)
 
 
 def for_journal(text: str, level: int) -> str:

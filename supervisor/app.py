@@ -6,7 +6,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -286,11 +286,12 @@ async def supervise(
         tallies = Tallies(in_force.is_known)
         archive = RecordArchive(partial(_store_limits, in_force, kept))
 
-        def note(record: RequestRecord) -> None:
-            slots.note(record)
-            tallies.note_record(record)
+        def note(records: Sequence[RequestRecord]) -> None:
+            slots.note(records)
+            tallies.note_records(records)
             if peers.keeper is not None:
-                peers.note(record, in_force.peer_models)
+                for record in records:
+                    peers.note(record, in_force.peer_models)
 
         records = RecordStore(lambda: in_force.config.activity.metrics_rows, note)
         seen_models = SeenModels(kept / FACTS_FILE_NAME)

@@ -14,8 +14,9 @@ import zmq
 
 from arriero.protocol.codec import encode_event
 from arriero.protocol.control import LogsLine
-from arriero.protocol.events import AnyEvent, Heartbeat, OwnLine, topic_of
+from arriero.protocol.events import AnyEvent, Heartbeat, OwnLine, RequestEnded, topic_of
 from arriero.protocol.flood_log import FloodLog
+from arriero.protocol.records import RequestRecord
 from arriero.protocol.transport import FrameSocket, QueueLimits, Source, bound, cut
 
 from .recent_decisions import RecentDecisions
@@ -117,6 +118,19 @@ class Publisher:
             self.socket.send(frames)
             if event.numbered_as == "events":
                 self.decisions.note(stamped, len(frames[-1]))
+
+    def publish_ends(self, records: Sequence[RequestRecord]) -> None:
+        """Publish the ends of requests; those that nobody wants to hear of are only counted."""
+        self._note_all()
+        wanted: dict[str, bool] = {}
+        for record in records:
+            if (is_wanted := wanted.get(record.model)) is None:
+                is_wanted = self._is_wanted(RequestEnded(model=record.model, record=record))
+                wanted[record.model] = is_wanted
+            seq = self._numbers["usage"] = self._numbers.get("usage", 0) + 1
+            if is_wanted:
+                event = RequestEnded(model=record.model, record=record)
+                self.socket.send(encode_event(self._stamped(event, seq)))
 
     def _stamped(self, event: AnyEvent, seq: int) -> AnyEvent:
         return msgspec.structs.replace(event, epoch=self.epoch, seq=seq, t=time.time())

@@ -6,7 +6,7 @@ order in which they came, and its commands are carried out before the next one.
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple, Protocol
 
 import msgspec
@@ -15,6 +15,7 @@ import trio
 from arriero.protocol.events import AnyEvent, ModelEvicted, QueueChanged
 from arriero.protocol.lease import FromSupervisor, Grant, Peeked, Refuse, Void
 from arriero.protocol.lease import Revoke as RevokeMessage
+from arriero.protocol.records import RequestRecord
 from arriero.protocol.values import ErrorInfo, Snapshot
 from arriero.protocol.wakefulness import LOOK_S, Wakefulness
 
@@ -114,6 +115,10 @@ class EventSink(Protocol):
 
     def publish(self, *events: AnyEvent) -> None:
         """Publish `events`, in this order."""
+        ...
+
+    def publish_ends(self, records: Sequence[RequestRecord]) -> None:
+        """Publish the ends of requests, in this order."""
         ...
 
 
@@ -230,6 +235,10 @@ class Dispatcher:
         self._publisher.publish(*events)
         for event in events:
             self._note(event)
+
+    def publish_ends(self, records: Sequence[RequestRecord]) -> None:
+        """Publish the ends of requests, which concern nothing here."""
+        self._publisher.publish_ends(records)
 
     @property
     def epoch(self) -> str:

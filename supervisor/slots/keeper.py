@@ -7,7 +7,7 @@ prompt is read from its beginning, as it would have been anyway.
 import logging
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -143,18 +143,21 @@ class SlotKeeper:
             took_s = trio.current_time() - began_at
             log.info("slots.restored model=%s tokens=%d took_s=%.2f", model, tokens, took_s)
 
-    def note(self, record: RequestRecord) -> None:
-        """Take note of a request that has ended."""
-        helped = self._worth.judge(record)
-        if helped is None:
+    def note(self, records: Iterable[RequestRecord]) -> None:
+        """Take note of requests that have ended."""
+        if not self._worth.is_curious:
             return
-        log.info(
-            "slots.used model=%s helped=%s cached_tokens=%d input_tokens=%d",
-            *(record.model, "yes" if helped else "no"),
-            *(record.cached_tokens, record.input_tokens),
-        )
-        if not helped:
-            self._tell_off(record.model)
+        for record in records:
+            helped = self._worth.judge(record)
+            if helped is None:
+                continue
+            log.info(
+                "slots.used model=%s helped=%s cached_tokens=%d input_tokens=%d",
+                *(record.model, "yes" if helped else "no"),
+                *(record.cached_tokens, record.input_tokens),
+            )
+            if not helped:
+                self._tell_off(record.model)
 
     def _tell_off(self, model: str) -> None:
         if why := self.why_off(model):

@@ -61,6 +61,11 @@ class Worth:
         """Note a restore that was given up; return whether that was one too many."""
         return self._miss(self._trial(model, arguments), "restoring them takes too long")
 
+    @property
+    def is_curious(self) -> bool:
+        """Whether there is any model whose replies may tell something."""
+        return bool(self._trials)
+
     def judge(self, record: RequestRecord) -> bool | None:
         """Judge by the first reply after a restore.
 

@@ -1,8 +1,8 @@
 """The last lines of a log, bounded in number and in bytes."""
 
-import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
+from sys import getsizeof
 from typing import Final
 
 from arriero.protocol.control import LogsLine
@@ -31,13 +31,13 @@ class LineRing:
     def append(self, line: LogsLine) -> None:
         """Add a line; one that is longer than all may be is left out."""
         self._lines.append(line)
-        self.size_bytes += _size_of(line)
+        self.size_bytes += getsizeof(line.line) + _LINE_BYTES
         while len(self._lines) > self._most_lines or self.size_bytes > self._most_bytes:
-            self.drop_oldest()
+            self.size_bytes -= getsizeof(self._lines.popleft().line) + _LINE_BYTES
 
     def drop_oldest(self) -> None:
         """Drop the oldest line, of which there has to be one."""
-        self.size_bytes -= _size_of(self._lines.popleft())
+        self.size_bytes -= getsizeof(self._lines.popleft().line) + _LINE_BYTES
 
     def __len__(self) -> int:
         return len(self._lines)
@@ -55,7 +55,3 @@ def last_of(newest_first: Iterable[LogsLine], most_bytes: int) -> tuple[LogsLine
             break
         found.append(line)
     return tuple(reversed(found))
-
-
-def _size_of(line: LogsLine) -> int:
-    return sys.getsizeof(line.line) + _LINE_BYTES

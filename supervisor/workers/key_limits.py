@@ -5,7 +5,7 @@ clock or a time zone is changed. What is used is known when a request has ended:
 a budget is used up go on, and may go beyond it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import Final, NamedTuple
 
@@ -186,9 +186,9 @@ class KeyLimits:
         for running in [it for it in self._running if it[0] == owner]:
             self.leave(*running)
 
-    def note(self, record: RequestRecord) -> None:
-        """Count what a request has used that has ended."""
-        if record.key:
+    def note(self, records: Iterable[RequestRecord]) -> None:
+        """Count what requests have used that have ended, each of which had a key."""
+        for record in records:
             self.used.at(self._clock())
             self.used.add(record)
             self.changes += 1

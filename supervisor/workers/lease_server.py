@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from operator import is_not
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,7 @@ import zmq
 
 from arriero.protocol.codec import encode, encode_finished, read_from_worker
 from arriero.protocol.errors import RemoteProtocolError
-from arriero.protocol.events import InflightChanged, RequestEnded
+from arriero.protocol.events import InflightChanged
 from arriero.protocol.flood_log import FloodLog
 from arriero.protocol.lease import (
     Away,
@@ -181,7 +180,8 @@ class LeaseServer:
             choose_profile: Puts a profile in force; returns why it cannot.
             keep: Gets messages `Finished`, and how many records are in each.
             capture: Gets messages `Captured`, after the record of the same request.
-            completed: Adds to a record what only the supervisor knows.
+            completed: Adds to the record of a request that has waited for its model what only the
+                supervisor knows.
         """
         self._socket = socket
         self.door = socket.door
@@ -405,9 +405,8 @@ class LeaseServer:
             case Finished(number=number, again=again, records=records):
                 if again:
                     records = tuple(r for r in records if not self._records.has(r))
-                completed = tuple(map(self._completed, records))
-                if again or any(map(is_not, completed, records)):
-                    records = completed
+                if again or [it for it in records if it.load_ms]:
+                    records = tuple(map(self._completed, records))
                     data = encode_finished(map(encode, records))
                 self._note_ended(records)
                 self._keep(data, len(records))
@@ -506,13 +505,10 @@ class LeaseServer:
         lines: list[str] = []
         logs, yields = log.isEnabledFor(logging.INFO), True
         for start in range(0, len(records), _RECORDS_A_TURN):
-            ended = [self._records.add(r) for r in records[start : start + _RECORDS_A_TURN]]
-            for record in ended:
-                self._judge(record)
-                self._keys.note(record)
-            self._dispatcher.publish(
-                *[RequestEnded(model=record.model, record=record) for record in ended]
-            )
+            ended = self._records.add(records[start : start + _RECORDS_A_TURN])
+            self._judge(ended)
+            self._keys.note([record for record in ended if record.key])
+            self._dispatcher.publish_ends(ended)
             if logs:
                 lines += [f"request.ended {log_text(record)}" for record in ended]
             if yields:
@@ -522,21 +518,23 @@ class LeaseServer:
         if lines:
             log.info(LogLines(lines))
 
-    def _judge(self, record: RequestRecord) -> None:
-        """Restart the model of `record` if it answers with errors only."""
-        model, engine = record.model, self._dispatcher.engine
-        up_at = engine.up_since(model)
-        began_ago_s = time.time() - record.t - (record.queue_ms + record.load_ms) / 1000
-        if up_at is None or began_ago_s > trio.current_time() - up_at:
-            return  # it is not here, or that was another process
-        swap = engine.swap(model)
-        verdict = self._failures.take(record, swap)
-        if verdict is None:
-            return
-        log.warning("model.failing model=%s swap=%d failures=%d", model, swap, verdict.failures)
-        well_s = trio.current_time() - up_at if verdict.was_well else 0.0
-        error = failing(model, verdict.failures, verdict.rounds)
-        self._dispatcher.handle(Failing(model, swap, error, well_s))
+    def _judge(self, records: Sequence[RequestRecord]) -> None:
+        """Restart each model of which `records` say that it answers with errors only."""
+        engine, now, unix_now = self._dispatcher.engine, trio.current_time(), time.time()
+        for record in records:
+            model = record.model
+            up_at = engine.up_since(model)
+            began_ago_s = unix_now - record.t - (record.queue_ms + record.load_ms) / 1000
+            if up_at is None or began_ago_s > now - up_at:
+                continue  # it is not here, or that was another process
+            swap = engine.swap(model)
+            verdict = self._failures.take(record, swap)
+            if verdict is None:
+                continue
+            log.warning("model.failing model=%s swap=%d failures=%d", model, swap, verdict.failures)
+            well_s = now - up_at if verdict.was_well else 0.0
+            error = failing(model, verdict.failures, verdict.rounds)
+            self._dispatcher.handle(Failing(model, swap, error, well_s))
 
     async def _cancel_for(self, owner: str, asked: CancelQuery) -> None:
         result = await self.cancel(asked.request_id, asked.caller, peer=asked.peer, asker=owner)

@@ -2,7 +2,7 @@
 
 import re
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from itertools import compress
 from typing import Final
@@ -44,13 +44,13 @@ class RecordStore:
 
     Args:
         most: Says how many are kept.
-        note: Called with each.
+        note: Called with all that are added, some at a time.
     """
 
     def __init__(
         self,
         most: Callable[[], int],
-        note: Callable[[RequestRecord], None] = lambda _: None,
+        note: Callable[[Sequence[RequestRecord]], None] = lambda _: None,
     ) -> None:
         self._most = most
         self._note = note
@@ -67,7 +67,7 @@ class RecordStore:
         found: list[bytes] = []
         for message in ring.messages():
             with suppress(msgspec.DecodeError):
-                self._append(_read_record.decode(message))
+                self._append([_read_record.decode(message)])
                 found.append(message)
         self._ring = ring
         return found
@@ -85,22 +85,25 @@ class RecordStore:
     def __len__(self) -> int:
         return len(self._records)
 
-    def add(self, record: RequestRecord) -> RequestRecord:
-        """Keep `record`, with texts of at most `MAX_CHARS`; return that."""
-        kept = clipped(record)
+    def add(self, records: Iterable[RequestRecord]) -> list[RequestRecord]:
+        """Keep `records`, with texts of at most `MAX_CHARS`; return these."""
+        kept = list(map(clipped, records))
         self._append(kept)
         if self._ring is not None:
-            self._ring.append(msgspec.json.encode(kept))
+            for record in kept:
+                self._ring.append(msgspec.json.encode(record))
         self._note(kept)
         return kept
 
-    def _append(self, kept: RequestRecord) -> None:
-        self._records.append(kept)
-        self._by_id[kept.request_id] = kept
-        while len(self._records) > self._most():
-            oldest = self._records.popleft()
-            if self._by_id.get(oldest.request_id) is oldest:
-                del self._by_id[oldest.request_id]
+    def _append(self, kept: Sequence[RequestRecord]) -> None:
+        records, by_id, most = self._records, self._by_id, self._most()
+        for record in kept:
+            records.append(record)
+            by_id[record.request_id] = record
+            while len(records) > most:
+                oldest = records.popleft()
+                if by_id.get(oldest.request_id) is oldest:
+                    del by_id[oldest.request_id]
 
     def find(self, request_id: str) -> RequestRecord | None:
         """Return the newest record of `request_id`."""

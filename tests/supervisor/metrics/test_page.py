@@ -41,10 +41,19 @@ SYSTEM = SystemSample(
 def tally(model: str) -> ModelTally:
     """One with something in each field."""
     tallies = Tallies(lambda _: True)
-    tallies.note_record(
-        record(model=model, ttft_ms=5.0, input_tokens=3, output_tokens=2, prompt_ms=1.0, gen_ms=2.0)
+    tallies.note_records(
+        [
+            record(
+                model=model,
+                ttft_ms=5.0,
+                input_tokens=3,
+                output_tokens=2,
+                prompt_ms=1.0,
+                gen_ms=2.0,
+            ),
+            record(model=model, status=503, outcome="rejected"),
+        ]
     )
-    tallies.note_record(record(model=model, status=503, outcome="rejected"))
     tallies.note_exit(model, -9)
     found = tallies.snapshot()[model]
     found.loads["ready"] = found.evictions["room"] = 1

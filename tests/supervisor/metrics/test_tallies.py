@@ -109,22 +109,20 @@ def test_exits_have_few_names(counted: Counted) -> None:
 
 
 def test_requests_are_counted_in_base_units(counted: Counted) -> None:
-    counted.tallies.note_record(
-        record(
-            model="a",
-            duration_ms=1500.0,
-            queue_ms=200.0,
-            load_ms=700.0,
-            ttft_ms=1000.0,
-            input_tokens=100,
-            cached_tokens=60,
-            output_tokens=20,
-            prompt_ms=20.0,
-            gen_ms=400.0,
-            cost_usd=Decimal("0.25"),
-        )
+    good = record(
+        model="a",
+        duration_ms=1500.0,
+        queue_ms=200.0,
+        load_ms=700.0,
+        ttft_ms=1000.0,
+        input_tokens=100,
+        cached_tokens=60,
+        output_tokens=20,
+        prompt_ms=20.0,
+        gen_ms=400.0,
+        cost_usd=Decimal("0.25"),
     )
-    counted.tallies.note_record(record(model="a", status=503, outcome="rejected"))
+    counted.tallies.note_records([good, record(model="a", status=503, outcome="rejected")])
 
     found = counted.of()
     assert found.ends == {("openai", "200", "ok"): 1, ("openai", "503", "rejected"): 1}
@@ -136,11 +134,27 @@ def test_requests_are_counted_in_base_units(counted: Counted) -> None:
     assert found.cost_usd == 0.25
 
 
+def test_requests_of_several_models_that_come_together_are_told_apart(counted: Counted) -> None:
+    counted.tallies.note_records(
+        [
+            record(model="a", output_tokens=1, queue_ms=1500.0),
+            record(model="b", output_tokens=10),
+            record(model="a", output_tokens=100, ttft_ms=250.0),
+        ]
+    )
+
+    of_a, of_b = counted.of("a"), counted.of("b")
+    assert (of_a.output_tokens, of_b.output_tokens) == (101, 10)
+    assert (sum(of_a.ends.values()), sum(of_b.ends.values())) == (2, 1)
+    assert (of_a.queued.sum, sum(of_a.queued.counts), of_a.queued.counts[0]) == (1.5, 2, 1)
+    assert (of_a.first_tokens.sum, sum(of_a.first_tokens.counts)) == (0.25, 1)
+
+
 def test_strangers_words_are_not_remembered(counted: Counted) -> None:
     for number in range(3000):
-        counted.tallies.note_record(record(model=f"unknown-{number}", status=number))
-        counted.tallies.note_record(
-            record(model="a", api=f"api-{number}", prompt_ms=-1.0, gen_ms=-1.0)
+        counted.tallies.note_records([record(model=f"unknown-{number}", status=number)])
+        counted.tallies.note_records(
+            [record(model="a", api=f"api-{number}", prompt_ms=-1.0, gen_ms=-1.0)]
         )
 
     found = counted.tallies.snapshot()
@@ -154,9 +168,9 @@ def test_strangers_words_are_not_remembered(counted: Counted) -> None:
 
 def test_models_that_are_gone_are_forgotten(counted: Counted) -> None:
     counted.state("starting")
-    counted.tallies.note_record(record(model="a"))
+    counted.tallies.note_records([record(model="a")])
     before = counted.of()
-    counted.tallies.note_record(record(model="a"))
+    counted.tallies.note_records([record(model="a")])
     counted.models.discard("a")
 
     assert before.ends == {("openai", "200", "ok"): 1}  # a copy

@@ -30,7 +30,7 @@ class Scene:
 
     def uses(self, tokens: int = 0, usd: str | None = None, key: str = "k") -> None:
         cost = None if usd is None else Decimal(usd)
-        self.limits.note(record(key=key, input_tokens=tokens, cost_usd=cost))
+        self.limits.note([record(key=key, input_tokens=tokens, cost_usd=cost)])
 
 
 def told(refusal: KeyRefusal | None) -> tuple[str, str, float]:

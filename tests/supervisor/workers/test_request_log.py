@@ -14,7 +14,7 @@ from tests.records import record
 def filled(count: int, most: int = 1000) -> RecordStore:
     store = RecordStore(lambda: most)
     for number in range(count):
-        store.add(record(f"r{number}"))
+        store.add([record(f"r{number}")])
     return store
 
 
@@ -38,22 +38,22 @@ def test_another_configuration_keeps_fewer_from_then_on() -> None:
     most = [3]
     store = RecordStore(lambda: most[0])
     for number in range(3):
-        store.add(record(f"r{number}"))
+        store.add([record(f"r{number}")])
 
     most[0] = 1
-    store.add(record("r3"))
+    store.add([record("r3")])
 
     assert ids(store.all()) == ["r3"]
 
 
 def test_of_two_with_one_id_the_newer_one_is_found_for_as_long_as_it_is_kept() -> None:
     store = RecordStore(lambda: 2)
-    store.add(record("r", status=500))
-    store.add(record("r", status=200))
-    store.add(record("s"))  # the older r goes
+    store.add([record("r", status=500)])
+    store.add([record("r", status=200)])
+    store.add([record("s")])  # the older r goes
 
     assert store.find("r") == record("r", status=200)
-    store.add(record("t"))
+    store.add([record("t")])
     assert store.find("r") is None
 
 
@@ -64,7 +64,7 @@ def test_one_that_is_not_there_is_none_at_all() -> None:
 def test_what_was_cut_is_returned_as_it_is_kept_and_found_again() -> None:
     store = RecordStore(lambda: 1)
 
-    kept = store.add(record("i" * 9999, path="/" + "x" * 9999))
+    [kept] = store.add([record("i" * 9999, path="/" + "x" * 9999)])
 
     assert (len(kept.request_id), len(kept.path)) == (MAX_CHARS, MAX_CHARS)
     assert store.find("i" * 9999) is kept
@@ -73,7 +73,9 @@ def test_what_was_cut_is_returned_as_it_is_kept_and_found_again() -> None:
 def test_what_is_short_enough_is_not_touched() -> None:
     given_ = record(path="x" * MAX_CHARS)
 
-    assert RecordStore(lambda: 1).add(given_) is given_
+    [kept] = RecordStore(lambda: 1).add([given_])
+
+    assert kept is given_
 
 
 # --- the log --------------------------------------------------------------------------------------
