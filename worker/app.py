@@ -5,7 +5,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, ExitStack
 from functools import partial
 from pathlib import Path
@@ -175,17 +175,19 @@ class _Doors:
         """Take no further requests on connections of HTTP/2."""
         self._http2_door.finish()
 
-    async def _serve(self, transport: SocketStream, peer: bytes) -> None:
-        await self._answer(transport, peer, self._http2_door)
+    # Each coroutine on the way to a wait is gone through twice for it, so these are none.
 
-    async def _take_stream(self, sock: socket.socket, peer: bytes) -> None:
-        await self._answer(SocketStream(sock), peer, None)
+    def _serve(self, transport: SocketStream, peer: bytes) -> Awaitable[None]:
+        return self._answer(transport, peer, self._http2_door)
 
-    async def _answer(
+    def _take_stream(self, sock: socket.socket, peer: bytes) -> Awaitable[None]:
+        return self._answer(SocketStream(sock), peer, None)
+
+    def _answer(
         self, transport: SocketStream, peer: bytes, http2_door: LateHttp2 | None
-    ) -> None:
+    ) -> Awaitable[None]:
         conn = Connection(transport, peer, self._service.monitor)
-        await contain(
+        return contain(
             serve_connection(
                 conn,
                 self._service,

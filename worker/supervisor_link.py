@@ -115,7 +115,8 @@ class SupervisorLink:
         self._unnoted: deque[tuple[int, list[bytes]]] = deque(maxlen=_MAX_UNNOTED)
         self._noted = trio.Event()
         self._some_ended = trio.Event()
-        self._unsent = trio.Event()
+        self._unsent = trio.Event()  # something is
+        self._is_sent_soon = False  # which was said already
         service.say = service.queries.say = self.say
         service.ended = self.ended
         service.captured = self.captured
@@ -138,10 +139,17 @@ class SupervisorLink:
         """
         if len(self._ended) < _MAX_ENDED and not account.is_told:
             account.is_told = True
-            self._ended.append((account, now))
-            self._unsent.set()
-            if len(self._ended) >= _RECORDS_A_TURN:
-                self._some_ended.set()
+            ended = self._ended
+            ended.append((account, now))
+            if not self._is_sent_soon:
+                self._is_sent_soon = True
+                self._unsent.set()
+            if len(ended) == _RECORDS_A_TURN:
+                if self._service.monitor.readers.is_crowded:
+                    self._some_ended.set()
+                else:  # nobody else waits for the turn that this takes; another turn takes longer
+                    self._make_records(_RECORDS_A_TURN)
+                    self._send()
 
     def captured(self, capture: RawCapture) -> None:
         """Tell what was captured of a request that has ended.
@@ -251,6 +259,7 @@ class SupervisorLink:
             await self._unsent.wait()
             self._unsent = trio.Event()
             await trio.sleep(_SOON_S)
+            self._is_sent_soon = False
             await self._make_all_records()
             self.flush()
 

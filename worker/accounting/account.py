@@ -72,6 +72,7 @@ class Account(msgspec.Struct, eq=False, kw_only=True):
         outcome: How it ended, once it has; a good end is no end of this kind.
         error_code: What failed.
         reported: The tokens, as its upstream has reported them so far; see `usage_of`.
+        usage: The same, once they are final, and bounded.
         cached_of_head: How many of them were cached, by the head of the response.
         pieces: How many pieces of text, of reasoning or of a call came, up to the last word on the
             usage at least.
@@ -114,6 +115,7 @@ class Account(msgspec.Struct, eq=False, kw_only=True):
     outcome: Outcome | None = None
     error_code: str | None = None
     reported: Usage = _NO_USAGE
+    usage: Usage | None = None
     cached_of_head: int = 0
     pieces: int = 0
     was_asked: bool = False

@@ -18,7 +18,8 @@ def make_record(account: Account, now: float) -> RequestRecord:
     """Return the record of a request that was over at `now`."""
     usage = read_rest(account)
     outcome, code = outcome_so_far(account)
-    account.wait_for(None, now)
+    if account.waiting_for is not None:
+        account.wait_for(None, now)
     prompt_ms, gen_ms = _times(account, now, usage)
     prompt = usage.input_tokens if account.reported.input_tokens else 0  # no guess has a speed
     # the first token was there before the time of those that followed it began
@@ -45,10 +46,10 @@ def make_record(account: Account, now: float) -> RequestRecord:
         draft_tokens=usage.draft_tokens,
         draft_accepted=usage.draft_accepted,
         usage_source=usage.source,
-        cost_usd=cost_of_response(usage, account.prices),
+        cost_usd=None if account.prices is None else cost_of_response(usage, account.prices),
         duration_ms=_ms(now - account.came_at),
-        queue_ms=_ms(account.queue_s),
-        load_ms=_ms(account.load_s),
+        queue_ms=_ms(account.queue_s) if account.queue_s else 0.0,
+        load_ms=_ms(account.load_s) if account.load_s else 0.0,
         ttft_ms=None if first_token_at is None else _ms(first_token_at - account.came_at),
         prompt_ms=prompt_ms,
         gen_ms=gen_ms,
@@ -103,4 +104,4 @@ def _rate(tokens: int, ms: float | None) -> float | None:
     if ms is None or ms <= 0 or tokens <= 0:
         return None
     rate = tokens * 1000 / ms
-    return round(rate, 2) if rate < _MAX_RATE else None
+    return floor(rate * 100 + 0.5) / 100 if rate < _MAX_RATE else None

@@ -65,6 +65,7 @@ def read_response(account: Account, body: bytes, now: float) -> None:
     account.first_token(now)
     value = light_value(body)
     account.reported = read_usage(account.api, value, account.reported)
+    account.usage = None
     if not isinstance(value, dict):
         return
     if len(body) <= _MAX_LATER_BYTES:
@@ -87,7 +88,11 @@ def usage_of(account: Account) -> Usage:
     """Return the tokens, as far as they are known."""
     if account.unread:
         read_last_frames(account, _take_unread(account))
+    if account.usage is not None:
+        return account.usage
     known = bounded(account.reported, account.cached_of_head)
+    if is_final(known):
+        account.usage = known
     return estimated(known, account.pieces, account.wasted_tokens)
 
 
@@ -181,6 +186,7 @@ def _read_event(account: Account, data: bytes) -> None:
     account.first_events = max(0, account.first_events - 1)
     value = light_value(data)
     account.reported = read_usage(account.api, value, account.reported)
+    account.usage = None
     if isinstance(value, dict):
         _read_all_else(account, value)
 

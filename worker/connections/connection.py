@@ -446,6 +446,7 @@ class ConnectionMonitor:
         fairness: Gives turns to connections that make much work.
         readers: Streams that are read as soon as something comes.
         sends: Makes the sends of one turn together.
+        clock: `trio.current_time` itself, without the three calls that lead to it.
     """
 
     def __init__(self, limits: Limits = LIMITS) -> None:
@@ -457,6 +458,7 @@ class ConnectionMonitor:
         self.fairness = TimeSlices()
         self.readers = ReadCallbacks()
         self.sends = SendQueue()
+        self.clock = trio.lowlevel.current_clock().current_time
         self._beats: list[tuple[float, int, HeartbeatTimer]] = []  # a heap
         self._numbers = itertools.count()
 
@@ -471,6 +473,7 @@ class ConnectionMonitor:
                 look_at = now + tick_s
                 self.now = now
                 self._oversleep(self._wakefulness.look(now))
+                self.sends.rest(rests=not self.readers.is_crowded)
                 for count, connection in enumerate(tuple(self.connections), 1):
                     connection.look(now)
                     if count % _LOOKS_PER_TURN == 0:

@@ -28,20 +28,33 @@ class SendQueue(trio.abc.Instrument):
 
     def __init__(self) -> None:
         self._kept: list[tuple[SocketStream, Callable[[], None] | None]] = []
-        self._runs = False
+        self._is_wanted = False
+        self._runs = False  # there is a hook
         self._first_is_made = False
 
     @contextmanager
     def running(self) -> Generator[None, None, None]:
         """Keep sends back while the block runs; otherwise none is taken."""
-        trio.lowlevel.add_instrument(self)
-        self._runs = True
+        self._is_wanted = True
+        self._hook(wanted=True)
         try:
             yield
         finally:
-            self._runs = False
+            self._is_wanted = False
+            self._hook(wanted=False)
+
+    def rest(self, *, rests: bool) -> None:
+        """Take none while there are so few connections that the hook of each turn costs more."""
+        if self._runs is rests and self._is_wanted:
+            self._hook(wanted=not rests)
+
+    def _hook(self, *, wanted: bool) -> None:
+        if wanted:
+            trio.lowlevel.add_instrument(self)
+        elif self._runs:
             self.flush()
             trio.lowlevel.remove_instrument(self)
+        self._runs, self._first_is_made = wanted, False
 
     def take(
         self, transport: SocketStream, data: bytes, lost: Callable[[], None] | None = None
@@ -62,7 +75,7 @@ class SendQueue(trio.abc.Instrument):
         if not self._runs or not self._first_is_made or len(data) > _MAX_BYTES:
             self._first_is_made = True
             return False
-        transport.keep_back(data)
+        transport.kept_back = data
         self._kept.append((transport, lost))
         if len(self._kept) >= _TOGETHER:
             self.flush()

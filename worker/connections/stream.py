@@ -42,11 +42,15 @@ class StreamBroken(Exception):
 
 
 class SocketStream:
-    """A non-blocking socket for one reader and one writer."""
+    """A non-blocking socket for one reader and one writer.
+
+    Attributes:
+        kept_back: What `send_kept` sends, or `close`; nothing else may be sent before.
+    """
 
     __slots__ = (
-        "_data", "_failure", "_heard", "_is_watched", "_kept", "_more", "_most", "_readers",
-        "_rest", "_sock", "_task", "closed", "fd", "recv", "send_now",
+        "_data", "_failure", "_heard", "_is_watched", "_more", "_most", "_readers",
+        "_rest", "_sock", "_task", "closed", "fd", "kept_back", "recv", "send_now",
     )  # fmt: skip
 
     def __init__(self, sock: socket.socket) -> None:
@@ -59,7 +63,7 @@ class SocketStream:
         self.send_now = sock.send
         self._more = False  # the last read was full
         self._heard = False
-        self._kept = b""  # back, to be sent together with what others send
+        self.kept_back = b""
         self._rest = b""  # of that: what the kernel did not take
         self._readers: ReadCallbacks | None = None
         self._is_watched = False  # by them, at this moment
@@ -93,10 +97,21 @@ class SocketStream:
                     # shielded: what was read must not be lost to somebody's deadline
                     await trio.lowlevel.cancel_shielded_checkpoint()
                 elif (readers := self._readers) is not None and readers.is_crowded:
-                    called = await self._wait_for_call(readers, most)
-                    if called is None:
+                    if not self._is_watched:
+                        if self.closed:
+                            raise StreamBroken("it is closed")
+                        readers.add(fd, self._read_for_task)
+                        self._is_watched = True
+                    self._most = most
+                    self._task = trio.lowlevel.current_task()
+                    await trio.lowlevel.wait_task_rescheduled(self._give_up)
+                    data, self._data = self._data, None
+                    if self._failure is not None:
+                        failure, self._failure = self._failure, None
+                        raise failure
+                    if data is None:  # woken to look again at what there is to do
                         continue
-                    return called
+                    return data
                 else:
                     if self._is_watched:
                         self.unwatch()
@@ -133,28 +148,6 @@ class SocketStream:
         if self._is_watched and self._readers is not None:
             self._is_watched = False
             self._readers.remove(self.fd)
-
-    async def _wait_for_call(self, readers: ReadCallbacks, most: int) -> bytes | None:
-        """Return what was read; None to look again at what there is to do.
-
-        Raises:
-            StreamBroken: It was closed.
-            OSError: As `recv`.
-            MemoryError: The same.
-        """
-        if self.closed:
-            raise StreamBroken("it is closed")
-        if not self._is_watched:
-            readers.add(self.fd, self._read_for_task)
-            self._is_watched = True
-        self._most = most
-        self._task = trio.lowlevel.current_task()
-        await trio.lowlevel.wait_task_rescheduled(self._give_up)
-        data, self._data = self._data, None
-        if self._failure is not None:
-            failure, self._failure = self._failure, None
-            raise failure
-        return data
 
     def _give_up(self, _: object) -> trio.lowlevel.Abort:
         self._task = None
@@ -228,10 +221,6 @@ class SocketStream:
         while view:
             view = view[await self.wait_and_send(view) :]
 
-    def keep_back(self, data: bytes) -> None:
-        """Let `data` be sent by `send_kept`, or when it is closed; nothing may be sent before."""
-        self._kept = data
-
     def send_kept(self) -> None:
         """Send what was kept back.
 
@@ -240,7 +229,7 @@ class SocketStream:
         Raises:
             StreamBroken: The peer does not take it any more.
         """
-        data, self._kept = self._kept, b""
+        data, self.kept_back = self.kept_back, b""
         if not data:
             return  # it was closed meanwhile
         try:
@@ -335,7 +324,7 @@ class SocketStream:
             self._sock.close()
 
     def _send_last_words(self) -> None:
-        data, self._rest, self._kept = self._rest or self._kept, b"", b""
+        data, self._rest, self.kept_back = self._rest or self.kept_back, b"", b""
         if data:
             with contextlib.suppress(OSError):
                 self.send_now(data)

@@ -100,6 +100,7 @@ async def answer(
         ResponseCut: The response could not be completed: the connection has to be cut.
     """
     close = not head.keep_alive or service.finishing
+    clock = service.monitor.clock
     names = service.names_for(conn.caller)
     # what has a limit from here on says so; that of the client's words is over
     conn.wait_for(WaitingFor.SUPERVISOR, math.inf)
@@ -127,7 +128,7 @@ async def answer(
         request_id=request_id,
         path=head.path,
         api=way.api,
-        now=trio.current_time(),
+        now=clock(),
         t=time.time(),
         trace=trace.ids() if service.names.config.traces else UNSET,
         key=conn.caller.name,
@@ -208,7 +209,7 @@ async def answer(
             if account.was_given_up:
                 account.wasted_tokens = prompt_estimate(exchange.request.body)
         if way.is_counted:
-            service.ended(account, trio.current_time())
+            service.ended(account, clock())
         if recorder is not None:
             conn.tee = recorder.also
             sent = body if exchange is None else exchange.request.body
@@ -315,7 +316,8 @@ async def _serve_in_turn(service: RelayContext, exchange: Exchange, search: Plac
 
 def _serve(service: RelayContext, exchange: Exchange) -> Awaitable[None]:
     peer = exchange.request.peer
-    if exchange.request.asks_nothing and (peer is not None or _may_stay_stopped(service, exchange)):
+    asks_nothing = exchange.request.translation is not None and exchange.request.asks_nothing
+    if asks_nothing and (peer is not None or _may_stay_stopped(service, exchange)):
         return answer_nothing(exchange)
     if peer is not None:
         return _serve_peer(service, exchange, peer)
@@ -345,7 +347,7 @@ async def _serve_local(service: RelayContext, exchange: Exchange) -> None:
         try:
             if lease.model != request.route.model:
                 request = await led_elsewhere(service, exchange, lease.model)
-            if request.asks_nothing:
+            if request.translation is not None and request.asks_nothing:
                 await answer_nothing(exchange)
                 return
             endpoint = service.upstreams.at(lease.endpoint)

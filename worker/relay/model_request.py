@@ -290,7 +290,7 @@ def read_request(
         check_one_model(large.outline)
     else:
         asked, stream, keep_s = read_body(body)
-        asked = _meant(asked, names)
+        asked = asked or _meant(asked, names)
         check_one_model(body)
         body = names.strip(body)
     account.asked = asked[:_MAX_NAME_CHARS]

@@ -66,7 +66,7 @@ async def relay(exchange: Exchange, endpoint: Endpoint, response: UpstreamRespon
     finally:
         response.conn.upstream = None
         if kept:
-            endpoint.keep(response.link)
+            endpoint.keep(response.link, response.conn.monitor.clock())
         else:
             response.link.transport.close()
 
@@ -124,10 +124,10 @@ async def _relay_json(exchange: Exchange, response: UpstreamResponse) -> None:
                 raise UpstreamDied("the model's server went away in the middle of its answer")
             kept += body.feed(more)
         data = bytes(kept)
-    now = trio.current_time()
+    now = writer.conn.monitor.clock()
     if head.status == 200:
         account.last_byte_at = now
-    read_response(account, plain_copy(head, data), now)
+    read_response(account, plain_copy(head, data) if head.encoding else data, now)
     framing, chunked = _framing(writer, head)
     out = writer.head(head, framing=framing, more=usage_lines(account))
     account.bytes_out += len(data)

@@ -150,10 +150,15 @@ class ResponseWriter(msgspec.Struct, eq=False, kw_only=True):
             content_type: In the place of the upstream's.
         """
         self.begun = True
-        names = head.names if self.request.head.origin is not None else frozenset()
+        request = self.request
+        names = head.names if request.head.origin is not None else frozenset()
+        if trailers or self.shows_mode:
+            lines = self._extra_lines(names, trailers=trailers)
+        else:
+            lines = own_lines(self.account, request.config, request.head, names)
         return head.build(
             framing=framing,
-            extra=self._extra_lines(names, trailers=trailers) + more,
+            extra=lines + more,
             close=self.close,
             rules=self.rules,
             content_type=content_type,

@@ -139,7 +139,9 @@ async def send(
         await _wait_for_room(exchange, gate)
     link: UpstreamConnection | None = None
     try:
-        link = endpoint.take_idle() or await _open_link(conn, endpoint, request.timeouts)
+        link = endpoint.take_idle(conn.monitor.clock()) or await _open_link(
+            conn, endpoint, request.timeouts
+        )
         conn.check()  # what was wished before there was anything to cut
         exchange.account.was_asked = True
         conn.wait_for(WaitingFor.UPSTREAM, min(idle_s, request.head_s))
@@ -162,7 +164,11 @@ async def send(
             raise UpstreamUnanswered("the model's server went away before it answered")
         if exchange.progress is not None and exchange.progress.has_waited:
             await conn.monitor.fairness.turn()  # all of them may be answered at once
-        head, data = await _read_head(exchange, link, endpoint, data, request)
+        end = data.find(b"\r\n\r\n") + 4
+        if end >= 4 and wanted.peer is None and not data.startswith(_ANY_INTERIM):
+            head, data = endpoint.read_head(data[:end]), data[end:]  # nearly always
+        else:
+            head, data = await _read_head(exchange, link, endpoint, data, request)
         may_ask_again = retries.may_fall or not exchange.writer.committed
         if head.status >= 400 and may_ask_again and wanted.is_replayable:
             wait_s = _retry_after(retries, head)

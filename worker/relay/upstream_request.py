@@ -44,7 +44,8 @@ def request_for_model(
     """
     edited, length = _body_for(exchange, kind)
     request, peer = exchange.request, exchange.writer.conn.peer
-    timeouts, expect_s = request.route.timeouts, _expect_s(request)
+    timeouts = request.route.timeouts
+    expect_s = 0.0 if request.upload is None else _expect_s(request)
     return UpstreamRequest(
         head=head_for_model(request, peer, endpoint, lease, length, rules, expects=expect_s > 0),
         body=edited.body,
@@ -122,10 +123,10 @@ def head_for_model(
         length=length,
         peer=client,
         base_path=endpoint.base_path,
-        extra=_extra(request, expects=expects),
+        extra=_extra(request, expects=True) if expects else request.trace.upstream_lines,
         rules=rules,
         key_line=lease.key_line,
-        forwards=not request.config.asks_for_keys,
+        forwards=bool(request.head.keys) and not request.config.asks_for_keys,
     )
 
 

@@ -231,7 +231,12 @@ async def _answer(
             )
         upload = await read_upload(conn, head, hold)
         return await _answer_upload(conn, service, head, route, upload)
-    body = await _read_body(conn, head, service, hold)
+    has_come = len(conn.buffer)
+    if has_come == head.length and has_come <= service.names.config.max_body_bytes:
+        hold.grow(has_come)  # nearly always
+        body, conn.buffer = conn.buffer, b""
+    else:
+        body = await _read_body(conn, head, service, hold)
     if is_read and head.compression is not None:
         body = await _decompressed(conn, body, head.compression, service, hold)
         head = head.decompressed()
@@ -373,12 +378,7 @@ async def _read_body(
             for it now.
         ClientGone: The client left in the middle of it.
     """
-    buffer = conn.buffer
     limit_bytes = service.names.config.max_body_bytes
-    if len(buffer) == head.length and head.length <= limit_bytes:  # nearly always
-        hold.grow(len(buffer))
-        conn.buffer = b""
-        return buffer
     source = BodySource(
         conn, head, limit_bytes, BodyPace(conn.monitor.limits.body_s, TOTAL_S), _HINT
     )

@@ -106,7 +106,7 @@ def upstream_request(
             b"".join(lines),
             key_line + extra,
             forwarded,
-            framing_line(length),
+            b"Content-Length: %d\r\n" % length if length is not None else framing_line(None),
         )
     )
 

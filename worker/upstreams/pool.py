@@ -178,11 +178,15 @@ class Endpoint(msgspec.Struct):
                 self._heads[raw] = head
         return head
 
-    def take_idle(self) -> UpstreamConnection | None:
-        """Return a connection that was used before and seems to be of use still."""
+    def take_idle(self, now: float) -> UpstreamConnection | None:
+        """Return a connection that was used before and seems to be of use still.
+
+        Args:
+            now: As `trio.current_time()`.
+        """
         while self._idle:
             link = self._idle.pop()
-            if trio.current_time() - link.used_at > _FRESH_S and link.transport.is_stale():
+            if now - link.used_at > _FRESH_S and link.transport.is_stale():
                 link.transport.close()
                 continue
             return link
@@ -272,13 +276,18 @@ class Endpoint(msgspec.Struct):
                 self._heard = True
         self._links = [link for link in self._links if not link.transport.closed]
 
-    def keep(self, link: UpstreamConnection) -> None:
-        """Take back a connection whose answer is complete."""
+    def keep(self, link: UpstreamConnection, now: float) -> None:
+        """Take back a connection whose answer is complete.
+
+        Args:
+            link: The connection.
+            now: As `trio.current_time()`.
+        """
         if self._forgotten or len(self._idle) >= _MAX_IDLE:
             link.transport.close()
             return
         link.reused = True
-        link.used_at = trio.current_time()
+        link.used_at = now
         self._idle.append(link)
 
     def forget(self) -> None:

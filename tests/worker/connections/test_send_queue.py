@@ -168,3 +168,20 @@ async def test_the_rest_outlasts_a_receiver_that_gives_up() -> None:
             nursery.cancel_scope.cancel()
 
     assert got == text
+
+
+async def test_a_queue_that_rests_takes_none_and_keeps_none() -> None:
+    queue = SendQueue()
+    with linked() as (stream, end):
+        with queue.running():
+            take_second(queue, stream, b"before")
+            queue.rest(rests=True)
+
+            assert said(end) == b"before"
+            assert [queue.take(stream, b"x") for _ in range(3)] == [False] * 3
+            queue.rest(rests=False)
+            take_second(queue, stream, b"after")
+        queue.rest(rests=False)  # it has ended
+
+        assert said(end) == b"after"
+        assert [queue.take(stream, b"x") for _ in range(3)] == [False] * 3

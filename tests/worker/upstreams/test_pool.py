@@ -85,15 +85,15 @@ async def test_a_secure_endpoint_is_spoken_to_over_tls_and_trust_is_made_once() 
             assert isinstance(link.transport, TlsStream)
             await link.transport.send(b"y")
             assert await link.transport.receive() == b"x"
-            endpoint.keep(link)
-            assert endpoint.take_idle() is link
-            endpoint.keep(link)
+            endpoint.keep(link, trio.current_time())
+            assert endpoint.take_idle(trio.current_time()) is link
+            endpoint.keep(link, trio.current_time())
 
             upstreams.trim(trio.current_time() + TLS_IDLE_S / 2)
-            assert endpoint.take_idle() is link
-            endpoint.keep(link)
+            assert endpoint.take_idle(trio.current_time()) is link
+            endpoint.keep(link, trio.current_time())
             upstreams.trim(trio.current_time() + TLS_IDLE_S + 1)
-            assert endpoint.take_idle() is None
+            assert endpoint.take_idle(trio.current_time()) is None
         assert len(made) == 1
         nursery.cancel_scope.cancel()
 

@@ -210,7 +210,9 @@ class Api(ABC):
 
         Servers send errors in the shapes of other APIs as well, so all are looked for.
         """
-        error = value.get("error") or mapping_in(value, "response").get("error")
+        error = value.get("error")
+        if not error and "response" in value:
+            error = mapping_in(value, "response").get("error")
         if value.get("type") == "error" and not error:
             error = value  # Responses
         if not error:

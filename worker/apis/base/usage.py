@@ -46,8 +46,7 @@ def with_measures(value: dict[str, Any], known: Usage) -> Usage:
     Source: llama-server's README; vLLM's documents, "Per-Request Metrics".
     """
     found = known
-    timings = mapping_in(value, "timings")
-    if timings:
+    if timings := mapping_in(value, "timings") if "timings" in value else None:
         found = replace(
             found,
             cached_tokens=known.cached_tokens or count_in(timings, "cache_n"),
@@ -57,8 +56,7 @@ def with_measures(value: dict[str, Any], known: Usage) -> Usage:
         if "draft_n" in timings and "draft_n_accepted" in timings:
             drafts, accepted = count_in(timings, "draft_n"), count_in(timings, "draft_n_accepted")
             found = replace(found, draft_tokens=drafts, draft_accepted=accepted)
-    metrics = mapping_in(value, "metrics")
-    if metrics:
+    if metrics := mapping_in(value, "metrics") if "metrics" in value else None:
         pause = milliseconds_in(metrics, "mean_itl_ms")
         found = replace(
             found,

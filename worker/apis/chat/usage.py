@@ -15,7 +15,6 @@ def read_usage(value: dict[str, Any], known: Usage) -> Usage:
     """Return `known` with the usage in a chunk or response."""
     found = known
     usage = mapping_in(value, "usage")
-    timings = mapping_in(value, "timings")
     if usage:
         found = replace(
             found,
@@ -25,7 +24,7 @@ def read_usage(value: dict[str, Any], known: Usage) -> Usage:
         )
         if "prompt_tokens_details" in usage or "completion_tokens_details" in usage:
             found = _with_details(usage, found)
-    elif timings and known.source != "final":
+    elif known.source != "final" and (timings := mapping_in(value, "timings")):
         # `prompt_n` leaves out what was cached, `usage.prompt_tokens` does not
         cached = count_in(timings, "cache_n")
         found = replace(
@@ -37,7 +36,7 @@ def read_usage(value: dict[str, Any], known: Usage) -> Usage:
         )
     elif known.source == "none" or (known.source == "running" and not known.output_tokens):
         found = _with_prompt(value, found)
-    return with_measures(value, found)
+    return with_measures(value, found) if "timings" in value or "metrics" in value else found
 
 
 def _with_details(usage: dict[str, Any], known: Usage) -> Usage:
