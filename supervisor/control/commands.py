@@ -87,6 +87,7 @@ from ..scheduling.messages.events import (
     Wanted,
 )
 from ..store.archive import RecordArchive
+from ..text.did_you_mean import there_are
 from ..workers.pool import WorkerPool
 
 # Longest time for which a device is held: who wants it for longer says so again.
@@ -468,7 +469,8 @@ class Commands:
             )
             return refused("remote_model", message)
         similar = self._in_force.config.suggest(name)
-        hint = f"; did you mean {', '.join(similar)}?" if similar else ""
+        there = there_are(self._in_force.config.models)
+        hint = f"; did you mean {', '.join(similar)}?" if similar else there
         return Refusal(
             error=ErrorInfo(
                 code="unknown_model",

@@ -7,7 +7,7 @@ Python objects and goes upstream byte for byte.
 import copy
 import difflib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from fnmatch import translate
 from itertools import islice
 from typing import Final, NamedTuple
@@ -36,6 +36,9 @@ from .strip_progress import Stripper
 
 # Characters of a name that are repeated back in an error.
 _SHOWN_CHARS = 120
+
+# Names that are told to who asks for one that is like none of them.
+_MAX_NAMES_SHOWN: Final = 6
 
 # Names among which a likely one is looked for, and how much of each is compared: difflib takes
 # about 10 us for each, and a hundred times that for long names that are made for it.
@@ -478,13 +481,22 @@ def _at_peer(peer: PeerRoute, model: str, name: str) -> Target:
     return Target(route, peer, _detour(peer.filters, *names))
 
 
-def _not_found(name: str, known: Iterable[str]) -> str:
+def _not_found(name: str, known: Collection[str]) -> str:
     shown = name if len(name) <= _SHOWN_CHARS else name[:_SHOWN_CHARS] + "..."
     likely = _likely(name, known) if len(name) <= _MAX_LIKELY_CHARS else []
     message = f"cannot find a model named '{shown}'"
     if likely:
         message += "; did you mean " + " or ".join(f"'{other}'" for other in likely) + "?"
+    elif known:
+        there = [f"'{other[:_SHOWN_CHARS]}'" for other in islice(known, _MAX_NAMES_SHOWN)]
+        if more := len(known) - len(there):
+            there.append(f"{more} more")
+        message += f"; there {'is' if len(known) == 1 else 'are'} {_listed(there)}"
     return message
+
+
+def _listed(words: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
 def _likely(name: str, known: Iterable[str]) -> list[str]:

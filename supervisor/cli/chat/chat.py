@@ -9,7 +9,7 @@ from typing import Final
 import click
 import msgspec
 
-from ...text.did_you_mean import did_you_mean
+from ...text.did_you_mean import meant_or_there
 from ...text.printable import clean
 from ..completing import model_names as completed_names
 from ..find_sockets import CommandFailed
@@ -56,7 +56,7 @@ def chat(
 
 def _warn_of(model: str, names: Sequence[str]) -> None:
     if names and model not in names:
-        note(f"{clean(model)!r} is not listed{did_you_mean(model, names)}")
+        note(f"{clean(model)!r} is not listed{meant_or_there(model, names)}")
 
 
 class Chat:

@@ -1,6 +1,6 @@
 import pytest
 
-from arriero.supervisor.text.did_you_mean import did_you_mean
+from arriero.supervisor.text.did_you_mean import did_you_mean, meant_or_there
 
 
 @pytest.mark.parametrize(
@@ -19,3 +19,18 @@ from arriero.supervisor.text.did_you_mean import did_you_mean
 )
 def test_the_name_most_like_it_is_named(name: str, known: list[str], meant: str) -> None:
     assert did_you_mean(name, known) == meant
+
+
+@pytest.mark.parametrize(
+    ("name", "known", "told"),
+    [
+        ("qwem", ["gemma", "qwen"], "; did you mean 'qwen'?"),
+        ("llama", ["gemma", "qwen"], "; there are 'gemma' and 'qwen'"),
+        ("llama", ["qwen"], "; there is 'qwen'"),
+        ("llama", [], ""),
+        ("llama", ["q" * 300], f"; there is '{'q' * 100}'"),
+        ("zz", list("abcdefghi"), "; there are 'a', 'b', 'c', 'd', 'e', 'f' and 3 more"),
+    ],
+)
+def test_if_none_is_alike_some_are_named(name: str, known: list[str], told: str) -> None:
+    assert meant_or_there(name, known) == told

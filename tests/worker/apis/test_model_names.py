@@ -139,6 +139,25 @@ def test_an_unknown_name_is_told_what_looks_like_it() -> None:
     assert caught.value.message == "cannot find a model named 'qwen'; did you mean 'qwen3'?"
 
 
+@pytest.mark.parametrize(
+    ("count", "told"),
+    [
+        (0, ""),
+        (1, "; there is 'a0'"),
+        (2, "; there are 'a0' and 'a1'"),
+        (9, "; there are 'a0', 'a1', 'a2', 'a3', 'a4', 'a5' and 3 more"),
+    ],
+)
+def test_a_name_like_none_is_told_some_of_those_there_are(count: int, told: str) -> None:
+    models = tuple(replace(QWEN, model=f"a{number}", aliases=()) for number in range(count))
+    names = ModelNames(WorkerConfig(generation=1, models=models))
+
+    with pytest.raises(UnknownModel) as caught:
+        names.find("zzz")
+
+    assert caught.value.message == f"cannot find a model named 'zzz'{told}"
+
+
 PEER = PeerRoute(peer="cloud", url="https://x", kind="openai", prices={"gpt-x": Prices()})
 
 
