@@ -11,9 +11,10 @@ them would otherwise see a gap at each of them.
 from typing import ClassVar, Final, Literal, TypeAlias
 
 import msgspec
+from msgspec.structs import replace
 
 from .records import InflightRequest, RequestRecord
-from .values import LOCAL, VERSION, ErrorInfo, Progress, QueueEntry, State
+from .values import LOCAL, VERSION, ErrorInfo, ModelStatus, Progress, QueueEntry, State
 
 EndReason: TypeAlias = Literal["room", "idle", "request", "hold", "config", "failure", "shutdown"]
 """Why a model is ended or put to sleep: another one needs its place, nobody uses it, it was asked
@@ -199,6 +200,32 @@ def decision_in(event: AnyEvent) -> Decision | None:
             return event
         case _:
             return None
+
+
+def status_after(event: StateChanged | ProgressMade, status: ModelStatus) -> ModelStatus:
+    """Return how a model stands after an event, by how it stood before.
+
+    What an event does not tell is as before, or not known until the next status: since when nobody
+    uses it, and when it is unloaded.
+    """
+    if isinstance(event, ProgressMade):
+        return replace(status, progress=event.progress)
+    is_over = event.state in {"ready", "stopped", "asleep"}
+    is_in_use = event.state in {"ready", "draining"}
+    return replace(
+        status,
+        state=event.state,
+        since=event.t,
+        swap=event.swap,
+        pid=event.pid,
+        endpoint=event.endpoint,
+        error=event.error,
+        memory=status.memory if event.memory is None else event.memory,
+        progress=None if is_over else status.progress,
+        in_flight=status.in_flight if is_in_use else 0,
+        idle_since=None,
+        unloads_at=None,
+    )
 
 
 def topic_of(event: AnyEvent) -> bytes:

@@ -27,6 +27,7 @@ from arriero.protocol.events import (
     RequestEnded,
     StateChanged,
     decision_in,
+    status_after,
 )
 from arriero.protocol.records import InflightRequest, NumberedRecord
 from arriero.protocol.sequence import Sequence, Verdict
@@ -256,10 +257,11 @@ class LiveState:
     def _apply(self, event: AnyEvent) -> None:
         match event:
             case StateChanged():
-                self._put(_stated(event, self._models.get(event.model)))
+                new = ModelStatus(model=event.model, state=event.state, since=event.t)
+                self._put(status_after(event, self._models.get(event.model, new)))
             case ProgressMade():
                 if (known := self._models.get(event.model)) is not None:
-                    self._put(replace(known, progress=event.progress))
+                    self._put(status_after(event, known))
             case QueueChanged():
                 self.say("queue", event.queue)
             case _:
@@ -451,24 +453,3 @@ def _same(new: float, old: float) -> float:
 
 def _same_or_none(new: float | None, old: float | None) -> float | None:
     return new if new is None or old is None else _same(new, old)
-
-
-def _stated(event: StateChanged, old: ModelStatus | None) -> ModelStatus:
-    """Return the status of a model after a change of its state."""
-    model = old or ModelStatus(model=event.model, state=event.state, since=event.t)
-    is_over = event.state in {"ready", "stopped", "asleep"}
-    is_in_use = event.state in {"ready", "draining"}
-    return replace(
-        model,
-        state=event.state,
-        since=event.t,
-        swap=event.swap,
-        pid=event.pid,
-        endpoint=event.endpoint,
-        error=event.error,
-        memory=event.memory if event.memory is not None else model.memory,
-        progress=None if is_over else model.progress,
-        in_flight=model.in_flight if is_in_use else 0,
-        idle_since=None,
-        unloads_at=None,
-    )

@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from typing import Final
 
 import msgspec
-from msgspec.structs import replace
 
 from arriero.protocol.control import LogsLine, StatusReply
 from arriero.protocol.events import (
@@ -13,6 +12,7 @@ from arriero.protocol.events import (
     ProgressMade,
     QueueChanged,
     StateChanged,
+    status_after,
 )
 from arriero.protocol.records import InflightRequest
 from arriero.protocol.values import ModelStatus, QueueEntry
@@ -66,23 +66,12 @@ class TrainView(msgspec.Struct):
             case StateChanged(model=model):
                 if (old := self.models.get(model)) is None:
                     return True
-                starts_no_more = event.state in {"ready", "stopped", "asleep"}
-                self.models[model] = replace(
-                    old,
-                    state=event.state,
-                    since=event.t,
-                    swap=event.swap,
-                    pid=event.pid,
-                    endpoint=event.endpoint,
-                    error=event.error,
-                    memory=old.memory if event.memory is None else event.memory,
-                    progress=None if starts_no_more else old.progress,
-                )
+                self.models[model] = status_after(event, old)
                 return True
-            case ProgressMade(model=model, progress=progress):
+            case ProgressMade(model=model):
                 if (old := self.models.get(model)) is None:
                     return True
-                self.models[model] = replace(old, progress=progress)
+                self.models[model] = status_after(event, old)
                 return False
             case QueueChanged(queue=queue):
                 self.queue = queue
