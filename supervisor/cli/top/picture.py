@@ -1,6 +1,8 @@
 """All of a train for a terminal of some size. Pure."""
 
+from bisect import bisect_right
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Final, TypeVar
 
 import msgspec
@@ -98,14 +100,14 @@ def picture(
     if for_log and (spare := for_models - 1 - max(1, len(models))) > 0:
         more = min(spare, MOST_LOG + 1 - for_log)
         for_log, for_models = for_log + more, for_models - more
-    rows = [head_row(view, now, glyphs), *memory, *queue]
+    rows = [head_row(view, now, width, glyphs), *memory, *queue]
     rows += _models(models, view, controls, now, width, for_models, glyphs)
     rows += _requests(requests, view, controls, now, width, for_requests, glyphs)
     rows += _log(view, controls, width, for_log, glyphs)
     rows = [
         *rows[: height - 1],
         *[ScreenRow()] * (height - 1 - len(rows)),
-        _last(view, controls, glyphs),
+        _last(view, controls, width, glyphs),
     ]
     fitted = tuple(fitted_row(one, width, glyphs) for one in rows)
     return Picture(fitted, max(1, for_models - 1))
@@ -116,7 +118,7 @@ def snapshot_rows(view: TrainView, now: float, width: int, glyphs: Glyphs) -> li
     controls = Controls()
     models, requests = list(view.models.values()), view.requests()
     names = name_width(models, width, glyphs)
-    rows = [head_row(view, now, glyphs)]
+    rows = [head_row(view, now, width, glyphs)]
     rows += [] if view.status is None else device_rows(view.status, width, glyphs)
     rows += [] if view.status is None else machine_rows(view.status, glyphs)
     rows += queue_rows(view, glyphs)
@@ -253,7 +255,7 @@ def log_model(view: TrainView, controls: Controls) -> str | None:
     return models[chosen(models, controls.model)] if models else None
 
 
-def _last(view: TrainView, controls: Controls, glyphs: Glyphs) -> ScreenRow:
+def _last(view: TrainView, controls: Controls, width: int, glyphs: Glyphs) -> ScreenRow:
     match controls.asks:
         case "search":
             return row(f"/{plain(controls.search, glyphs)}_", "head")
@@ -265,7 +267,8 @@ def _last(view: TrainView, controls: Controls, glyphs: Glyphs) -> ScreenRow:
         case _ if controls.message:
             return row(plain(controls.message, glyphs), "head")
         case _:
-            return row("  ".join(_KEYS), "dim")
+            ends = [end - 2 for end in accumulate(len(key) + 2 for key in _KEYS)]
+            return row("  ".join(_KEYS[: bisect_right(ends, width)]), "dim")
 
 
 def _question(controls: Controls, glyphs: Glyphs) -> str:

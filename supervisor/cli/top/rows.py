@@ -88,8 +88,8 @@ def fitted_row(one: ScreenRow, width: int, glyphs: Glyphs) -> ScreenRow:
 # --- head ----------------------------------------------------------------------------------------
 
 
-def head_row(view: TrainView, now: float, glyphs: Glyphs) -> ScreenRow:
-    """Return what concerns all of it."""
+def head_row(view: TrainView, now: float, width: int, glyphs: Glyphs) -> ScreenRow:
+    """Return what concerns all of it: whole parts, those that matter least go first."""
     status = view.status
     if status is None:
         return row("arriero: connecting", "busy")
@@ -99,18 +99,28 @@ def head_row(view: TrainView, now: float, glyphs: Glyphs) -> ScreenRow:
     facts = [f"{runs} running", f"{waits} waiting"]
     if speed := view.total_speed():
         facts.append(f"{speed:.0f} tokens/s")
-    facts.append(_count(serving, "worker"))
-    facts.append(f"up {duration(max(0.0, status.uptime_s + now - status.t))}")
+    workers = _part(_count(serving, "worker"), glyphs)
+    uptime = _part(f"up {duration(max(0.0, status.uptime_s + now - status.t))}", glyphs)
+    address = _part(plain(status.url or status.listen, glyphs), glyphs, "dim")
     spans = [TextSpan(f"arriero {plain(status.version, glyphs)}", "head")]
     if not view.is_connected:
-        spans.append(TextSpan(f" {glyphs.dot} connecting ", "bad"))
-    spans.append(TextSpan(f" {glyphs.dot} " + f" {glyphs.dot} ".join(facts)))
+        spans.append(_part("connecting", glyphs, "bad"))
+    spans += [_part(fact, glyphs) for fact in facts]
+    spans += [workers, uptime]
     if status.config.profile is not None:
-        spans.append(TextSpan(f" {glyphs.dot} profile {plain(status.config.profile, glyphs)}"))
+        spans.append(_part(f"profile {plain(status.config.profile, glyphs)}", glyphs))
     if status.config.failed is not None:
-        spans.append(TextSpan(f" {glyphs.dot} the last reload failed", "bad"))
-    spans.append(TextSpan(f" {glyphs.dot} {plain(status.url or status.listen, glyphs)}", "dim"))
+        spans.append(_part("the last reload failed", glyphs, "bad"))
+    spans.append(address)
+    for least in (workers, uptime, address):
+        if sum(width_of(span.text) for span in spans) <= width:
+            break
+        spans.remove(least)
     return ScreenRow(tuple(spans))
+
+
+def _part(text: str, glyphs: Glyphs, style: Style = "") -> TextSpan:
+    return TextSpan(f" {glyphs.dot} {text}", style)
 
 
 def _count(count: int, what: str) -> str:
