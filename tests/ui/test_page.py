@@ -56,6 +56,16 @@ def test_a_model_is_loaded_and_unloaded(open_page: OpensPage, train: Train) -> N
     assert train.model("m000")["state"] == "stopped"
 
 
+def test_a_row_that_moves_keeps_the_focus(open_page: OpensPage, train: Train) -> None:
+    """Who works by keys goes on where they were, and does not begin at the top of the page."""
+    page = open_page(train, "/").live()
+    page.model("m002").get_by_role("button", name="Load").focus()
+    page.page.keyboard.press("Enter")
+    page.page.wait_for_selector('[data-section=running] [data-model="m002"][data-state="ready"]')
+    focused = "document.activeElement.closest('[data-model]')?.dataset.model === 'm002'"
+    assert page.run(f"() => {focused}")
+
+
 @pytest.mark.page
 def test_a_model_is_pinned(open_page: OpensPage, train: Train) -> None:
     assert train.ask("swap", model="m000")["ok"]

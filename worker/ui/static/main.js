@@ -37,7 +37,8 @@ function showStatus() {
   replace(status, link, leave, themeButton());
   store.subscribe(["link"], () => {
     setAttr(link, "data-link", store.link);
-    setAttr(link, "title", store.refusal || null);
+    setAttr(link, "title", store.refusal || S.linkHints[store.link] || null);
+    setAttr(root, "data-stale", store.hasAll && store.link !== "live");
     setText(link, S.link[store.link]);
     leave.hidden = !session.key;
   });

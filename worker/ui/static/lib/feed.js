@@ -4,7 +4,7 @@
 import { Refused } from "./api.js";
 
 const FIRST_DELAY_MS = 200;
-const MAX_DELAY_MS = 5000;
+const MAX_DELAY_MS = 2000;
 /** arriero says something at least every 15 s; who hears nothing for so long has lost it. */
 const SILENCE_MS = 40_000;
 /** A page that nobody looks at lets go of its connection: a browser has six for all its tabs. */

@@ -24,6 +24,11 @@ export const S = {
     offline: "no answer",
     refused: "not permitted",
   },
+  linkHints: /** @type {Record<string, string>} */ ({
+    connecting: "The connection was lost. What is shown is how it stood then.",
+    away: "A worker answers, the supervisor does not. What is shown is how it stood last.",
+    offline: "arriero does not answer; it is asked again and again. What is shown is how it stood last.",
+  }),
   theme: { toggle: "Theme", hint: "Theme: dark, light, or that of the system", dark: "dark", light: "light", system: "system" },
   login: {
     title: "A key, please",

@@ -168,7 +168,10 @@ class Train {
       ...[...found.keys()].filter((it) => !known.has(it)),
       ...machines.filter((it) => found.has(it) || !text),
     ];
+    const focused = document.activeElement;
     this.sections.set(names.map((name) => ({ name, ids: found.get(name) ?? [] })));
+    // A row that moves lets go of the focus: who works by keys would begin at the top again.
+    if (focused instanceof HTMLElement && focused.isConnected) focused.focus({ preventScroll: true });
     show(this.empty, store.hasAll && names.length === 0);
     setText(this.empty, text ? S.train.noMatch(this.text) : S.train.none);
   }
