@@ -4,14 +4,22 @@
     arriero.supervisor  starts and stops models; the command `arriero`
     arriero.worker      answers clients
 
-The packages lie beside this folder (pyproject.toml maps them in) and need nothing of this file.
-Importing it costs nothing: the version is looked up when it is asked for.
+    digests             SHA-256 and random words, without OpenSSL
+    late_modules        modules that are loaded when somebody uses them
+
+The packages lie beside this folder (pyproject.toml maps them in). All programs begin with this
+file: it sees to it that large modules which hardly anybody uses are not loaded until somebody does.
+The version is looked up when it is asked for.
 """
 
 from typing import TYPE_CHECKING
 
+from .late_modules import let_wait
+
 if TYPE_CHECKING:
     __version__: str
+
+let_wait()
 
 
 def __getattr__(name: str) -> str:

@@ -1,11 +1,11 @@
 """Wiring: arguments -> settings -> `trio.run`. Started by the supervisor, never by hand."""
 
-import argparse
 import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from getopt import getopt
 from pathlib import Path
 
 import trio
@@ -19,6 +19,18 @@ ORPHANED = 3
 
 _MAX_TOKEN_BYTES = 1000
 
+# Number of this worker; inherited listening sockets, those of them for clients without TLS, and the
+# one for administrators; the inherited table of connections; the supervisor's sockets, and itself.
+_OPTIONS = (
+    "worker=",
+    "listen-fd=",
+    "plain-fd=",
+    "admin-fd=",
+    "shares-fd=",
+    "socket-dir=",
+    "parent-pid=",
+)
+
 
 def _leave_at_once() -> None:
     """End without any clean-up: the kernel closes all connections, which cuts their answers."""
@@ -30,40 +42,36 @@ def _token() -> bytes:
     return os.read(sys.stdin.fileno(), _MAX_TOKEN_BYTES).strip()
 
 
+def _numbers(given: Mapping[str, Sequence[str]], option: str) -> tuple[int, ...]:
+    return tuple(map(int, given.get(option, ())))
+
+
 def main(options: Sequence[str] | None = None) -> int:
     """Run one worker and return its exit code.
 
     Args:
         options: Its command line, without the program; None: that of this process.
     """
-    parser = argparse.ArgumentParser(prog="arriero.worker", description=__doc__)
-    parser.add_argument("--worker", type=int, required=True, help="number of this worker")
-    parser.add_argument(
-        "--listen-fd", type=int, required=True, action="append", help="inherited listening socket"
-    )
-    parser.add_argument(
-        "--plain-fd", type=int, default=[], action="append", help="one for clients without TLS"
-    )
-    parser.add_argument("--admin-fd", type=int, help="one for administrators")
-    parser.add_argument("--shares-fd", type=int, help="inherited table of connections")
-    parser.add_argument("--socket-dir", type=Path, required=True, help="the supervisor's sockets")
-    parser.add_argument("--parent-pid", type=int, required=True, help="the supervisor")
-    given = parser.parse_args(options)
+    pairs, _ = getopt(sys.argv[1:] if options is None else options, "", _OPTIONS)
+    given: dict[str, list[str]] = {}
+    for name, value in pairs:
+        given.setdefault(name.removeprefix("--"), []).append(value)
+    parent_pid = int(given["parent-pid"][0])
     handler = logging.StreamHandler()
     handler.setFormatter(SentFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
-    if os.getppid() != given.parent_pid:
+    if os.getppid() != parent_pid:
         return ORPHANED
     # Ctrl-C reaches the whole group of processes; the supervisor ends us in order.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     settings = Settings(
-        worker=given.worker,
-        listen_fds=tuple(given.listen_fd),
-        plain_fds=tuple(given.plain_fd),
-        admin_fd=given.admin_fd,
-        shares_fd=given.shares_fd,
-        socket_dir=given.socket_dir,
-        parent_pid=given.parent_pid,
+        worker=int(given["worker"][0]),
+        listen_fds=_numbers(given, "listen-fd"),
+        plain_fds=_numbers(given, "plain-fd"),
+        admin_fd=next(iter(_numbers(given, "admin-fd")), None),
+        shares_fd=next(iter(_numbers(given, "shares-fd")), None),
+        socket_dir=Path(given["socket-dir"][0]),
+        parent_pid=parent_pid,
         token=_token(),
     )
     trio.run(run_worker, settings, _leave_at_once)

@@ -3,11 +3,11 @@
 Names of keys come out, never values: those may be secret.
 """
 
-import hashlib
 from collections.abc import Collection
 from dataclasses import fields, replace
 from typing import Final
 
+from arriero.digests import sha256
 from arriero.protocol.values import ConfigChanges, ModelChange
 
 from .model_config import MODEL, ModelConfig
@@ -63,7 +63,7 @@ def what_comes_into_force(old: Config, new: Config) -> Config:
 
 def launch_identity(model: ModelConfig) -> str:
     """Return a text that is another one when `model` is started otherwise."""
-    key = hashlib.sha256(model.api_key.encode()).hexdigest()
+    key = sha256(model.api_key.encode()).hexdigest()
     return f"{model.fingerprint} {model.check_endpoint} {key}"
 
 

@@ -1,12 +1,12 @@
 """One model of the configuration: its keys, and how its server is started."""
 
-import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
+from arriero.digests import sha256
 from arriero.protocol.records import Prices, UpstreamKind
 from arriero.protocol.worker_config import ProgressMode, Strictness, Timeouts, UsageSetting
 
@@ -409,7 +409,7 @@ class ModelConfig:
         if self.is_elsewhere:
             found = self.templates
             what += (self.launcher, found and (found.start, found.endpoint))
-        return hashlib.sha256(repr(what).encode()).hexdigest()
+        return sha256(repr(what).encode()).hexdigest()
 
     @property
     def is_elsewhere(self) -> bool:

@@ -1,7 +1,6 @@
 """Numbers events and publishes them. Never waits for a subscriber."""
 
 import logging
-import secrets
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
@@ -12,6 +11,7 @@ import msgspec
 import trio
 import zmq
 
+from arriero.digests import random_hex
 from arriero.protocol.codec import encode_event
 from arriero.protocol.control import LogsLine
 from arriero.protocol.events import AnyEvent, Heartbeat, OwnLine, RequestEnded, topic_of
@@ -66,7 +66,7 @@ class Publisher:
         self._subscriptions = Subscriptions()
         self._asked_for_inflight = trio.Event()
         self.flood = FloodLog(log)
-        self.epoch = secrets.token_hex(8)
+        self.epoch = random_hex(8)
         self.decisions = RecentDecisions()
 
     @property

@@ -7,7 +7,6 @@ import os
 import re
 import sys
 from collections.abc import Callable
-from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
@@ -30,6 +29,8 @@ _PLAIN = re.compile(r"[A-Za-z0-9_./+@:,~-]+\Z")
 
 def shipped(name: str) -> str:
     """Return the text of a file that comes with arriero."""
+    from importlib.resources import files  # a supervisor needs none of them
+
     return (files("arriero.supervisor") / "data" / name).read_text(encoding="utf-8")
 
 

@@ -2,11 +2,12 @@
 
 import errno
 import os
-import secrets
 import stat
 import tempfile
 from contextlib import suppress
 from pathlib import Path
+
+from arriero.digests import random_hex
 
 
 def replace_file(path: Path, data: bytes) -> None:
@@ -45,7 +46,7 @@ def create_file(path: Path, data: bytes, *, replace: bool = False) -> None:
         OSError: It was not written; no part of it is left behind.
     """
     target = Path(os.path.realpath(path)) if replace else path
-    temporary = target.with_name(f".{target.name[:40]}.{secrets.token_hex(4)}")
+    temporary = target.with_name(f".{target.name[:40]}.{random_hex(4)}")
     if not replace and os.path.lexists(target):
         raise FileExistsError(str(target))
     try:

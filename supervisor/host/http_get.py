@@ -83,7 +83,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     port: int
     target: str
     authority: str
-    tls: ssl.SSLContext | None
+    tls: "ssl.SSLContext | None"
     headers: Mapping[str, str]
     access: Access
     happy_eyeballs_delay_s: float = 0.25  # as RFC 8305
@@ -141,7 +141,7 @@ def request_to(url: str, headers: Mapping[str, str], access: Access = PLAIN) -> 
 
 
 @cache
-def _checked_tls() -> ssl.SSLContext:
+def _checked_tls() -> "ssl.SSLContext":
     """Return the context that checks certificates: one for all, since it takes 20 ms to make."""
     context = ssl.create_default_context()
     context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF  # in Python 3.11.2 what is cut off is whole

@@ -1,6 +1,5 @@
 """`ray`: starts tethers, and keeps the bridge running while there is one."""
 
-import hashlib
 import logging
 import os
 import sys
@@ -11,6 +10,7 @@ from typing import Final, NoReturn
 
 import trio
 
+from arriero.digests import sha256
 from arriero.protocol.flood_log import FloodLog
 from arriero.protocol.remote.launch import MachineLost, Placed, PlacePending, ServerHeld
 
@@ -140,7 +140,7 @@ class RayLauncher:
 def _namespace(path: Path) -> str:
     """Return a name that no other supervisor of the cluster has, and the next one here has."""
     told = f"{os.uname().nodename}:{path}"
-    return f"arriero-{hashlib.sha256(told.encode()).hexdigest()[:_NAME_CHARS]}"
+    return f"arriero-{sha256(told.encode()).hexdigest()[:_NAME_CHARS]}"
 
 
 def _spec(order: LaunchOrder, variable: dict[str, str]) -> SpawnSpec:

@@ -2,13 +2,13 @@
 
 import logging
 import os
-import secrets
 import shutil
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
+from random import SystemRandom
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -16,6 +16,7 @@ import msgspec
 import trio
 from msgspec.structs import replace
 
+from arriero.digests import random_hex
 from arriero.protocol.events import LogLine
 from arriero.protocol.flood_log import FloodLog
 from arriero.protocol.values import LOCAL, ErrorInfo, Phase, Progress
@@ -371,7 +372,7 @@ class Fleet:
                     now.start_port, taken, preferred=config.port, reserved=theirs
                 )
             else:
-                first = min(LAST_PORT, now.start_port + secrets.randbelow(_PORT_JUMP))
+                first = min(LAST_PORT, now.start_port + SystemRandom().randrange(_PORT_JUMP))
                 start.port = pick_port(first, taken, reserved=theirs)
         start.without = holding(self._config().api_keys, os.environ)
         inherited = {name: os.environ[name] for name in os.environ.keys() - start.without}
@@ -455,8 +456,8 @@ class _Start:
         self.port: int | None = None  # chosen for it
         self.endpoint_port: int | None = None  # where it answers; mostly the same
         # It may stand on a command line, and must not look like an option there.
-        self.fresh_key = secrets.token_hex(_KEY_BYTES)
-        self.start_id = f"arriero-{secrets.token_hex(_ID_BYTES)}"
+        self.fresh_key = random_hex(_KEY_BYTES)
+        self.start_id = f"arriero-{random_hex(_ID_BYTES)}"
         self.access = Access()
         self.without: frozenset[str] = frozenset()  # what it does not get of our environment
         self.tries = 0  # that have ended

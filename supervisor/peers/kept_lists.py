@@ -3,7 +3,6 @@
 Losing the file costs these names until their machines answer, no start.
 """
 
-import hashlib
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from arriero.digests import sha256
 from arriero.protocol.read_json import JsonReader
 
 from ..host.atomic_file import read_file
@@ -72,4 +72,4 @@ def save_lists(path: Path, lists: Mapping[str, KeptList], urls: Mapping[str, str
 
 def _digest(url: str) -> str:
     """Return the name of `url` on disk: it may hold a key."""
-    return hashlib.sha256(url.encode()).hexdigest()
+    return sha256(url.encode()).hexdigest()

@@ -5,7 +5,6 @@ that a start without the network has prices, too. It is a convenience: losing it
 start.
 """
 
-import hashlib
 import logging
 import math
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from typing import Final
 import msgspec
 import trio
 
+from arriero.digests import sha256
 from arriero.protocol.flood_log import FloodLog
 from arriero.protocol.read_json import JsonReader
 
@@ -169,7 +169,7 @@ async def _fetched(url: str, limit_s: float) -> tuple[bytes, PriceList]:
 
 def _digest(url: str) -> str:
     """Return the name of `url` on disk: it may hold a key."""
-    return hashlib.sha256(url.encode()).hexdigest()
+    return sha256(url.encode()).hexdigest()
 
 
 def _load(path: Path, url: str) -> PriceList | None:

@@ -8,7 +8,6 @@ ends, by whatever means. It costs 3 MB and one message per start and stop of a p
 
 import logging
 import os
-import secrets
 import signal
 import socket
 import subprocess
@@ -21,6 +20,8 @@ from typing import Final
 
 import msgspec
 import trio
+
+from arriero.digests import random_hex
 
 from ..errors import SpawnError
 from ..host.runtime_dir import REAPER_NAME
@@ -92,8 +93,8 @@ class Reaper:
         self.hands_over = False
         self._refuge = refuge
         self._inheritance = inheritance
-        self._mark = secrets.token_hex(MARK_CHARS // 2) if inheritance is None else inheritance.mark
-        self._start_id = secrets.token_hex(4)
+        self._mark = random_hex(MARK_CHARS // 2) if inheritance is None else inheritance.mark
+        self._start_id = random_hex(4)
         if folder is not None:
             note_mark(folder, self._mark)
         self._numbers = count(1)

@@ -3,7 +3,6 @@
 Kept as JSON; `stage_times_file` reads and writes it.
 """
 
-import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from arriero.digests import sha256
 from arriero.protocol.read_json import JsonReader
 
 from ..text.entries import read_entries, write_entries
@@ -60,7 +60,7 @@ def fingerprint(command: Sequence[str]) -> str:
     """
     # Length first, so that ["a b"] and ["a", "b"] differ.
     text = "".join(f"{len(part)}:{part}" for part in command)
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:24]
+    return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:24]
 
 
 class _StoredTimes(msgspec.Struct):

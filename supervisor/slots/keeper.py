@@ -5,7 +5,6 @@ prompt is read from its beginning, as it would have been anyway.
 """
 
 import logging
-import secrets
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Final
 
 import trio
 
+from arriero.digests import random_hex
 from arriero.protocol.records import RequestRecord
 
 from ..config.load import Config
@@ -168,7 +168,7 @@ class SlotKeeper:
     ) -> None:
         identity, count = await identify(server)
         await self._remove(server.model)  # what it holds now is newer
-        token = secrets.token_hex(_TOKEN_BYTES)
+        token = random_hex(_TOKEN_BYTES)
         planned += [SavedSlot(slot, file_name(token, slot)) for slot in range(count)]
         saved = SavedModel(
             folder=server.folder, identity=identity, saved_at=time.time(), slots=tuple(planned)

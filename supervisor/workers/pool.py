@@ -2,7 +2,6 @@
 
 import logging
 import os
-import secrets
 import sys
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -12,6 +11,7 @@ from typing import Literal
 import msgspec
 import trio
 
+from arriero.digests import random_hex, same
 from arriero.protocol.events import AnyEvent, WorkerChanged
 from arriero.protocol.flood_log import FloodLog
 from arriero.protocol.lease import ListenerKind
@@ -169,7 +169,7 @@ class WorkerPool:
     def says_hello(self, number: int, pid: int, token: bytes) -> bool:
         """Note that a worker is up; False when it is none of ours."""
         worker = self._workers.get(number)
-        if worker is None or worker.pid != pid or not secrets.compare_digest(worker.token, token):
+        if worker is None or worker.pid != pid or not same(worker.token, token):
             return False
         if not worker.serving:
             worker.serving = True
@@ -357,7 +357,7 @@ class WorkerPool:
         return lambda _, line: reader.read(line)
 
     def _launch(self, worker: _Worker) -> SpawnSpec:
-        worker.token = secrets.token_hex(16).encode()
+        worker.token = random_hex(16).encode()
         return SpawnSpec(
             argv=(
                 *(sys.executable, "-m", "arriero.worker"),

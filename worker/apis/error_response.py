@@ -1,6 +1,5 @@
 """An error as an HTTP response: in the shape of its API, or as a text for those who want one."""
 
-import html
 from collections.abc import Mapping
 from typing import Final
 
@@ -69,6 +68,8 @@ def accept_of(head: RequestHead) -> bytes:
 
 
 def _page(error: RelayError) -> bytes:
+    import html  # few want a page, and it takes half a megabyte
+
     title = html.escape(f"{error.status} {_REASONS.get(error.status, b'Error').decode()}")
     return (
         f'<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>{title}</title>'

@@ -16,7 +16,7 @@ class CertificateRefused(StreamBroken):
     """The peer has shown a certificate that is not accepted; the text says why."""
 
 
-def make_context() -> ssl.SSLContext:
+def make_context() -> "ssl.SSLContext":
     """Return what all connections share: the system's certificates, HTTP/1.1.
 
     Reading them takes some 30 ms. With Python 3.11.2, which Debian 12 has, a connection that was
@@ -43,7 +43,7 @@ class TlsStream:
     __slots__ = ("_incoming", "_outgoing", "_sending", "_tls", "_transport", "first")
 
     def __init__(
-        self, transport: SocketStream, context: ssl.SSLContext, host: str | None = None
+        self, transport: SocketStream, context: "ssl.SSLContext", host: str | None = None
     ) -> None:
         self._transport = transport
         self.first = b""

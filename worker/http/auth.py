@@ -13,7 +13,6 @@ is for passwords, which can, and would take each request a good part of a second
 
 import base64
 import binascii
-import hashlib
 import math
 from collections.abc import Iterable
 from typing import Final
@@ -21,6 +20,7 @@ from urllib.parse import unquote_to_bytes
 
 import msgspec
 
+from arriero.digests import sha256
 from arriero.protocol.worker_config import SCOPES, Scope, WorkerConfig, plain_key_name
 
 from ..errors import Unauthorized
@@ -83,7 +83,7 @@ class KeyRing:
                 is_limited=key.is_limited,
             )
         for place, plain in enumerate(config.api_keys, 1):
-            digest = hashlib.sha256(plain.encode()).digest()
+            digest = sha256(plain.encode()).digest()
             self._callers[digest] = Caller(
                 ident=_ident(digest), name=plain_key_name(place), scopes=ANYBODY.scopes
             )
@@ -103,14 +103,14 @@ class KeyRing:
         shown = shown_key(fields)
         if shown is None:
             raise Unauthorized("an API key is needed: send it as 'Authorization: Bearer <key>'")
-        found = self._callers.get(hashlib.sha256(shown).digest())
+        found = self._callers.get(sha256(shown).digest())
         if found is None:
             raise Unauthorized("this API key is not known here")
         return found
 
     def has(self, value: bytes) -> bool:
         """Whether that is one of the keys."""
-        return hashlib.sha256(value).digest() in self._callers
+        return sha256(value).digest() in self._callers
 
 
 NO_KEYS: Final = KeyRing(WorkerConfig(generation=0, models=()))

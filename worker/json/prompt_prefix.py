@@ -5,9 +5,9 @@ looked for where several machines have the model, so that a conversation comes b
 has read it already; a wrong guess costs time, and nothing else.
 """
 
+import hashlib
 import re
 from collections.abc import Iterable
-from hashlib import blake2b
 from typing import Final
 
 from .spans import Member
@@ -48,7 +48,7 @@ def prompt_prefix(body: bytes, members: Iterable[Member] | None = None) -> str:
         prefix = body[start : start + _TEXT_BYTES]
     else:
         prefix = body[start : _end_of_first(body, start)]
-    return blake2b(prefix, digest_size=8).hexdigest()
+    return hashlib.blake2b(prefix, digest_size=8).hexdigest()
 
 
 def _end_of_first(body: bytes, start: int) -> int:

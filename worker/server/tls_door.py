@@ -50,7 +50,7 @@ class Certificate:
         self._seen: object = None
         self._look_at = 0.0
 
-    def context(self, files: TlsFiles, now: float) -> ssl.SSLContext:
+    def context(self, files: TlsFiles, now: float) -> "ssl.SSLContext":
         """Return what connections are begun with.
 
         Args:
@@ -81,7 +81,7 @@ def _version(path: str) -> tuple[int, int, int]:
     return status.st_mtime_ns, status.st_size, status.st_ino
 
 
-def _read(files: TlsFiles) -> ssl.SSLContext:
+def _read(files: TlsFiles) -> "ssl.SSLContext":
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     # a key with a password is an error: OpenSSL would ask for it on the terminal

@@ -119,7 +119,7 @@ class Endpoint(msgspec.Struct):
     host: str
     port: int | None
     base_path: bytes = b""
-    trust: Callable[[], ssl.SSLContext] | None = None
+    trust: "Callable[[], ssl.SSLContext] | None" = None
     gate: AdmissionGate = msgspec.field(default_factory=lambda: AdmissionGate(LIMITS.unanswered))
     _idle: list[UpstreamConnection] = msgspec.field(default_factory=list)
     _links: list[UpstreamConnection] = msgspec.field(
@@ -131,7 +131,7 @@ class Endpoint(msgspec.Struct):
     _idle_s: float | None = None
 
     @classmethod
-    def parse(cls, url: str, trust: Callable[[], ssl.SSLContext] = make_context) -> "Endpoint":
+    def parse(cls, url: str, trust: "Callable[[], ssl.SSLContext]" = make_context) -> "Endpoint":
         """Read ``http://host:port/base``, the same with ``https``, or ``unix:/path``.
 
         Args:
@@ -248,7 +248,7 @@ class Endpoint(msgspec.Struct):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, seconds)
 
     async def _start_tls(
-        self, transport: SocketStream, trust: Callable[[], ssl.SSLContext], handshake_s: float
+        self, transport: SocketStream, trust: "Callable[[], ssl.SSLContext]", handshake_s: float
     ) -> TlsStream:
         try:
             secured = TlsStream(transport, trust(), self.host)
@@ -328,7 +328,7 @@ class Upstreams:
 
     def __init__(
         self,
-        trust: Callable[[], ssl.SSLContext] = make_context,
+        trust: "Callable[[], ssl.SSLContext]" = make_context,
         unanswered: int = LIMITS.unanswered,
     ) -> None:
         self._unanswered = unanswered

@@ -11,7 +11,6 @@ import math
 import re
 from collections.abc import Iterable
 from datetime import UTC
-from email.utils import parsedate_to_datetime
 from typing import Final
 
 import msgspec
@@ -181,6 +180,8 @@ def _asked_for(fields: Iterable[tuple[bytes, bytes]], unix_now: float) -> float 
 def _read_retry_after(value: bytes, unix_now: float) -> float | None:
     if _NUMBER.fullmatch(value):
         return float(value)
+    from email.utils import parsedate_to_datetime  # most write a number
+
     try:
         when = parsedate_to_datetime(value.decode("ascii"))
         if when.tzinfo is None:  # asctime's form has no zone; all dates in HTTP are in UTC

@@ -1,6 +1,5 @@
 """Checks that a model's process lives while it serves. `liveness` decides."""
 
-import hashlib
 import logging
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -9,6 +8,8 @@ from typing import Final
 from urllib.parse import urlsplit
 
 import trio
+
+from arriero.digests import sha256
 
 from ...config.load import LaunchConfig, ModelConfig
 from ...host.http_get import PLAIN, Access
@@ -231,7 +232,7 @@ class PulseWatch:
                 url = f"{self._launch.base_url}/slots"
                 response = await probe(url, with_body=True, access=self._access)
                 if response is not None and response.status == 200:
-                    slots = hashlib.sha256(response.body).digest()
+                    slots = sha256(response.body).digest()
                     if self._slots not in {b"", slots}:
                         pulse.got_further()
                     self._slots = slots
