@@ -453,6 +453,7 @@ class StatusReply(ControlReply, frozen=True, kw_only=True):
         kept: With ``keepInRam``: which files are kept in main memory.
         store: Where records of requests are kept.
         peers: Other machines, in the order of the configuration.
+        instance: A number of this arriero, which stays the same; empty before there was one.
     """
 
     version: str
@@ -472,6 +473,7 @@ class StatusReply(ControlReply, frozen=True, kw_only=True):
     store: StoreStatus | None = None
     url: str = ""
     peers: tuple[PeerStatus, ...] = ()
+    instance: str = ""
 
 
 class SwapReply(ControlReply, frozen=True, kw_only=True):

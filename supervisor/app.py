@@ -44,6 +44,8 @@ from .facts.seen_facts import FACTS_FILE_NAME, SeenModels
 from .generate.search import ModelSearch
 from .host.curve_key_file import read_keys
 from .host.file_limit import raise_descriptor_limit
+from .host.instance_file import FILE_NAME as INSTANCE_FILE_NAME
+from .host.instance_file import instance_of
 from .host.kept_ring import KeptRing
 from .host.listen_socket import (
     listen_card,
@@ -420,11 +422,13 @@ async def supervise(
             in_force.told = peers.told()
             lease_server.reconfigure()
 
+        instance = instance_of(kept / INSTANCE_FILE_NAME)
         peers = LatePeers(
             lambda: in_force.config,
             kept / PEERS_FILE_NAME,
             have_other_models,
             lambda: dispatcher.epoch,
+            instance,
             lambda: in_force.peer_models,
             engine.view.demand,
             lambda peer: lease_server.say_lost(peer),
@@ -578,6 +582,7 @@ async def supervise(
             decisions=publisher.decisions.all,
             listen=address,
             url=own_url(config, address),
+            instance=instance,
             control_requests=lambda: control.answered,
             shut_down=told_to_stop.set,
             restart=hand_over,

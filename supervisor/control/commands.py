@@ -123,6 +123,7 @@ class Commands:
         decisions: Callable[[], tuple[Decision, ...]],
         listen: str,
         url: str,
+        instance: str,
         control_requests: Callable[[], int],
         shut_down: Callable[[], None],
         restart: Callable[[], Awaitable[AnyReply]],
@@ -130,6 +131,7 @@ class Commands:
         places: Callable[[str], tuple[tuple[PlaceStanding, ...], str]],
     ) -> None:
         self._in_force = in_force
+        self._instance = instance
         self._dispatcher = dispatcher
         self._workers = workers
         self._output_log = output_log
@@ -257,6 +259,7 @@ class Commands:
             kept=self._warm.status(),
             store=self._archive.status(),
             peers=self._peers(),
+            instance=self._instance,
         )
 
     async def _swap(self, name: str, *, wait: bool) -> AnyReply:

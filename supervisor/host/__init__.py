@@ -7,6 +7,7 @@ Lowest first:
     curve_key_file  Secret keys for connections between machines.
     file_limit     Limits of open files.
     http_get       One GET or POST over HTTP/1.1 with h11: TCP, TLS or a unix socket.
+    instance_file  A number of this arriero, which it keeps.
     kept_ring      Messages in memory that outlives this process.
     listen_socket  The listening sockets that all workers inherit.
     log            Log format and level.

@@ -56,6 +56,8 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         target: Name of the model there: its own here, or ``<peer>/<model>``.
         host: `LOCAL`, or the peer's id.
+        ident: What all that choose call this machine: by it a prompt finds the same one from each
+            of them. Empty: `host` is as good.
         state: Of the model there; None: it is not known.
         running: Requests that run on it, ours and those of others, as far as they are told.
         waiting: Requests that wait for it.
@@ -66,6 +68,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
 
     target: str
     host: str
+    ident: str = ""
     state: State | None = None
     running: int = 0
     waiting: int = 0
@@ -121,9 +124,9 @@ def choose(
         kind = _kind(one)
         slots = one.slots or _SLOTS
         if kind == _COLD or of_key is None:
-            score = _score(one.host, of_name, 1)
+            score = _score(one.ident or one.host, of_name, 1)
         else:
-            score = _score(one.host, of_key, slots)
+            score = _score(one.ident or one.host, of_key, slots)
         rated.append(_Rated(one, kind, slots, one.running + one.waiting, score))
     if not rated:
         return Ranking((), _why_none(left_out, tried))

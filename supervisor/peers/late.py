@@ -42,6 +42,7 @@ class LatePeers:
         file: Path,
         changed: Callable[[], None],
         own_epoch: Callable[[], str],
+        instance: str,
         names: Callable[[], PeerModels],
         local: Callable[[str], ModelDemand | None],
         lost: Callable[[str], None] = lambda peer: None,
@@ -53,6 +54,7 @@ class LatePeers:
             file: Of the last lists of peers.
             changed: Called when peers have other models than before.
             own_epoch: Gives that of this supervisor.
+            instance: A number of this arriero, which stays the same.
             names: Gives the names of models of peers.
             local: Tells how a model here stands.
             lost: Called with the id of a peer that has not answered a question.
@@ -67,6 +69,7 @@ class LatePeers:
         self._changed = changed
         self._lost = lost
         self._own_epoch = own_epoch
+        self._instance = instance
         self._came = trio.Event()
 
     async def load(self) -> None:
@@ -86,7 +89,9 @@ class LatePeers:
             from .wake import Waker
 
             self.keeper = PeerKeeper(self._file, self._changed, self._own_epoch(), lost=self._lost)
-            self.places = Places(self._names, self._local, self.keeper.states, trio.current_time)
+            self.places = Places(
+                self._names, self._local, self.keeper.states, trio.current_time, self._instance
+            )
             self.waker = Waker(lambda: self._config().peers, trio.current_time)
             self._came.set()
         self.keeper.follow(peers.values())

@@ -31,6 +31,7 @@ class Places:
         local: Callable[[str], ModelDemand | None],
         peers: PeerStates,
         now: Callable[[], float],
+        instance: str = "",
         *,
         most: int = MAX_COUNTED,
     ) -> None:
@@ -41,12 +42,14 @@ class Places:
             local: Tells how a model here stands, by its id; None if there is none.
             peers: What is known of the others.
             now: The time.
+            instance: A number of this arriero, as it tells it to others.
             most: Requests that are counted at the most.
         """
         self._names = names
         self._local = local
         self._peers = peers
         self._now = now
+        self._instance = instance
         self._most = most
         self._running: dict[tuple[str, int], str] = {}
         self._counts: dict[str, int] = {}
@@ -151,7 +154,8 @@ class Places:
                 eta_s=here.eta_s,
                 start_s=here.start_s,
             )
-            return _candidate_of(target, LOCAL, told, ours, here.loads_s, usable=True)
+            ident = self._instance
+            return _candidate_of(target, LOCAL, ident, told, ours, here.loads_s, usable=True)
         known = self._names().resolve(target)
         if known is None:
             return None
@@ -160,7 +164,8 @@ class Places:
         there = NOTHING_TOLD if state is None else state.model(model)
         loads_s = 0.0 if state is None else state.loads_s
         usable = state is None or state.is_usable(model, self._now())
-        return _candidate_of(target, peer.peer, there, ours, loads_s, usable=usable)
+        ident = "" if state is None else state.ident
+        return _candidate_of(target, peer.peer, ident, there, ours, loads_s, usable=usable)
 
     def _why_not(self, one: Candidate) -> str:
         """Return why a place is not asked, in words; empty if it is."""
@@ -173,12 +178,20 @@ class Places:
 
 
 def _candidate_of(
-    target: str, host: str, there: ThereModel, ours: int, loads_s: float, *, usable: bool
+    target: str,
+    host: str,
+    ident: str,
+    there: ThereModel,
+    ours: int,
+    loads_s: float,
+    *,
+    usable: bool,
 ) -> Candidate:
     there = msgspec.structs.replace(there, running=max(there.running, ours))
     return Candidate(
         target=target,
         host=host,
+        ident=ident,
         state=there.state,
         running=there.running,
         waiting=there.waiting,

@@ -64,6 +64,7 @@ class PeerState:
         circuit: Whether it is asked.
         why: Why it does not answer, or has no list; empty if all is well.
         loads_s: Seconds that all loads there take that are under way or waited for.
+        instance: The number that an arriero has told of itself; empty: none was told.
         unfollowed: Why how its models stand cannot be followed; empty if it is, or was not tried.
     """
 
@@ -76,6 +77,8 @@ class PeerState:
         self.failures = 0
         self.why = ""
         self.unfollowed = ""
+        self.instance = ""
+        self._place = masked_text(peer.url)  # who may use it is no part of it
         self.circuit = Circuit(limits)
         self.of_models: dict[str, Circuit] = {}  # of those that have failed
         self.listed: Mapping[str, ThereModel] = {}
@@ -86,6 +89,11 @@ class PeerState:
     def models(self) -> tuple[str, ...]:
         """Names of its models, as far as they are known."""
         return self.kept.models if self.peer.is_watched else self.peer.models
+
+    @property
+    def ident(self) -> str:
+        """What others call it as well: its own number, or else where it is."""
+        return self.instance or self._place
 
     def model(self, name: str) -> ThereModel:
         """Return how a model there stands."""
@@ -115,6 +123,7 @@ class PeerState:
         return Candidate(
             target=f"{self.peer.peer}/{name}",
             host=self.peer.peer,
+            ident=self.ident,
             state=there.state,
             running=there.running,
             waiting=there.waiting,
@@ -129,8 +138,9 @@ class PeerState:
         self.is_followed = False
         self.loads_s = 0.0
 
-    def follow(self, models: Mapping[str, ThereModel]) -> None:
-        """Take over how its models stand, as it tells."""
+    def follow(self, models: Mapping[str, ThereModel], instance: str = "") -> None:
+        """Take over how its models stand, as it tells, and its number."""
+        self.instance = instance or self.instance
         self.followed, self.is_followed, self.unfollowed = models, True, ""
         self.loads_s = sum([load_s(there) for there in models.values()])
 

@@ -199,12 +199,17 @@ class _FeedName(msgspec.Struct):
     limit: int = 0
 
 
+class _FeedHost(msgspec.Struct):
+    instance: str = ""
+
+
 class _FeedMessage(msgspec.Struct):
     all: bool = False
     models: list[_FeedModel] = []
     gone: list[str] = []
     queue: list[_FeedQueueEntry] | None = None
     catalog: list[_FeedName] | None = None
+    host: _FeedHost | None = None
 
 
 _messages = JsonReader(_FeedMessage)
@@ -216,11 +221,13 @@ class FollowedModels:
     Attributes:
         models: By their names; not more than `MAX_MODELS`.
         names: What it says that requests may name; None if it has not said so yet.
+        instance: Its own number; empty if it tells none.
     """
 
     def __init__(self) -> None:
         self.models: dict[str, ThereModel] = {}
         self.names: frozenset[str] | None = None
+        self.instance = ""
         self._told: dict[str, _FeedModel] = {}
         self._waiting: dict[str, int] = {}
         self._limits: dict[str, int] = {}
@@ -253,6 +260,8 @@ class FollowedModels:
             self._limits = {it.id: it.limit for it in message.catalog if it.limit}
             changed |= self._told.keys()
             self.names = frozenset(it.id for it in message.catalog)
+        if message.host is not None and is_name(message.host.instance):
+            self.instance = message.host.instance
         self._put(changed)
         return True
 

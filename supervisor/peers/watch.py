@@ -53,7 +53,7 @@ _MAX_PIECES: Final = 5000
 _PER_PIECE: Final = 64
 
 _FEED: Final = "text/event-stream"
-_FEED_PARTS: Final = "models,queue,catalog"
+_FEED_PARTS: Final = "models,queue,catalog,host"
 
 # At the end of a URL: it stands for the beginning of the paths.
 _VERSION: Final = re.compile(r"v\d+(?:alpha|beta)?\d*")
@@ -340,7 +340,7 @@ class PeerWatch:
 
     def _publish(self) -> None:
         if (state := self._states.find(self.peer.peer)) is not None:
-            state.follow(self._models.models)
+            state.follow(self._models.models, self._models.instance)
 
     async def _next_bytes(self, came: ResponseStream, patience: trio.CancelScope) -> bytes:
         patience.deadline = trio.current_time() + self._limits.silence_s

@@ -52,13 +52,14 @@ class LiveHost(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         link: Whether the supervisor answers.
         started_at: Unix time.
-        listen: See `StatusReply`.
+        listen, instance: See `StatusReply`.
     """
 
     version: str
     listen: str
     started_at: float
     link: LinkState = "up"
+    instance: str = ""
 
 
 LiveMessage: TypeAlias = dict[str, object]
@@ -247,7 +248,15 @@ class LiveState:
         started = round(status.t - status.uptime_s, 3)
         if isinstance(host, LiveHost) and abs(host.started_at - started) < _JITTER_S:
             started = host.started_at
-        self.say("host", LiveHost(version=status.version, listen=status.listen, started_at=started))
+        self.say(
+            "host",
+            LiveHost(
+                version=status.version,
+                listen=status.listen,
+                started_at=started,
+                instance=status.instance,
+            ),
+        )
         for model in status.models:
             self._put(_settled(model, self._models.get(model.model)))
         for name in self._models.keys() - {model.model for model in status.models}:

@@ -54,6 +54,33 @@ def test_who_shares_a_name() -> None:
     assert names.resolve("q") == names.resolve("c/q")
 
 
+def test_all_send_a_prompt_to_one_machine_whatever_they_call_it() -> None:
+    """Two doors with names of their own for the machines, and one of these machines itself."""
+
+    def homes(names: dict[str, str], here: str = "") -> list[str]:
+        """Where prompts go: numbers of machines, by what one of them is called there."""
+        peers = [PeerConfig(peer=it, url=f"http://{it}", written_models="auto") for it in names]
+        ready = ThereModel(state="ready", slots=4)
+        local = {"m": demand("ready")} if here else {}
+        states = PeerStates(chance=lambda: 0.0)
+        states.follow(peers)
+        for peer, instance in names.items():
+            states.listed(peer, ToldList(models={"m": ready}), 0.0, 0.0)
+            state = states.find(peer)
+            assert state is not None
+            state.follow({"m": ready}, instance)
+        known = PeerModels(peers, local, states.told(), own=local)
+        places = Places(lambda: known, local.get, states, lambda: 0.0, here)
+        found = [places.rank("m", f"prompt {n}").targets[0] for n in range(200)]
+        return [here if it == "m" else names[it.partition("/")[0]] for it in found]
+
+    one = homes({"box2": "i2", "box3": "i3", "box4": "i4"})
+    assert homes({"z": "i3", "y": "i2", "x": "i4"}) == one
+    assert homes({"two": "i2", "four": "i4"}, here="i3") == one
+    assert {one.count(it) > 30 for it in ("i2", "i3", "i4")} == {True}
+    assert homes({"box2": "", "box3": "i3", "box4": "i4"}) != one  # it is known by its URL
+
+
 def test_warm_goes_first_and_a_failure_to_the_next() -> None:
     scene = Scene()
     assert scene.select("m") == "a/m"

@@ -75,11 +75,14 @@ def test_a_machine_is_a_candidate_for_its_models() -> None:
     box = known.find("box2")
 
     assert box is not None
+    place = "http://***@box2:8080"
     assert box.candidate("a", 1.0) == Candidate(
-        target="box2/a", host="box2", state="ready", running=2
+        target="box2/a", host="box2", ident=place, state="ready", running=2
     )
     known.is_away("box2", "refused", 2.0)
-    assert box.candidate("a", 2.0) == Candidate(target="box2/a", host="box2", usable=False)
+    assert box.candidate("a", 2.0) == Candidate(
+        target="box2/a", host="box2", ident=place, usable=False
+    )
 
 
 def test_errors_are_a_models_and_silence_is_the_machines() -> None:

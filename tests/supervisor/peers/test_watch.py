@@ -175,7 +175,8 @@ async def over(head: bytes) -> AsyncGenerator[bytes, None]:
 async def test_a_feed_is_followed_and_gone_on_with() -> None:
     async with peer_server() as server:
         server.lists = [OURS]
-        server.feeds = [feed(ALL, then=over), feed(b":\n\n", LOADS)]
+        who = event("e.1.0", host={"version": "1", "instance": "9f2c61d07be4a835"})
+        server.feeds = [feed(ALL, who, then=over), feed(b":\n\n", LOADS)]
         async with watched(server.url) as box:
             there = box.states.find("box2")
             assert there is not None
@@ -186,10 +187,11 @@ async def test_a_feed_is_followed_and_gone_on_with() -> None:
                 state="starting", slots=2, phase="loading", fraction=0.4
             )
             assert box.status.followed
+            assert there.ident == "9f2c61d07be4a835"
             assert (box.status.kind, box.status.why) == ("arriero", "")
             feeds = [it for it in server.heads if b"/api/live" in it]
             assert feeds[0].startswith(
-                b"GET /api/live?parts=models,queue,catalog&after= HTTP/1.1\r\n"
+                b"GET /api/live?parts=models,queue,catalog,host&after= HTTP/1.1\r\n"
             )
             assert b"&after=e.1.0 " in feeds[1]
 

@@ -135,6 +135,7 @@ async def opened(folder: Path, config: Config | None = None) -> AsyncGenerator[S
         folder / "peers",
         changed=lambda: None,
         own_epoch=str,
+        instance="",
         names=lambda: used.peer_models,
         local=lambda _: None,
     )
