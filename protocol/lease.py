@@ -17,7 +17,7 @@ from typing import Final, Literal, TypeAlias
 import msgspec
 
 from .records import InflightRequest, RawCapture, RequestRecord, UpstreamKind
-from .values import LEASE_VERSION, LOCAL, ErrorInfo, MessageValue, Snapshot
+from .values import LEASE_VERSION, LOCAL, ErrorInfo, MessageValue, Snapshot, State
 from .worker_config import WorkerConfig
 
 ListenerKind: TypeAlias = Literal["listen", "plain", "admin"]
@@ -306,6 +306,18 @@ class Peek(LeaseMessage, frozen=True, kw_only=True, tag="peek"):
     model: str
 
 
+class ThereQuery(LeaseMessage, frozen=True, kw_only=True, tag="there-query"):
+    """How do the models of peers stand?
+
+    Answered by `There`.
+
+    Attributes:
+        ask: Number of the query, unique within the worker.
+    """
+
+    ask: int
+
+
 class ProfileOrder(LeaseMessage, frozen=True, kw_only=True, tag="profile-order"):
     """Choose a profile, for all workers.
 
@@ -402,6 +414,7 @@ FromWorker: TypeAlias = (
     | KeyLeft
     | PeerFailed
     | Peek
+    | ThereQuery
     | ProfileOrder
     | CancelQuery
     | CancelOutcome
@@ -590,6 +603,19 @@ class Peeked(LeaseMessage, frozen=True, kw_only=True, tag="peeked"):
     api_key: str = ""
 
 
+class There(LeaseMessage, frozen=True, kw_only=True, tag="there"):
+    """The answer to `ThereQuery`.
+
+    Attributes:
+        ask: Number of the query.
+        states: ``<peer>/<model>`` -> state. Those that are stopped, or of which nothing is known,
+            are left out.
+    """
+
+    ask: int
+    states: dict[str, State] = {}
+
+
 class ProfileAnswer(LeaseMessage, frozen=True, kw_only=True, tag="profile-answer"):
     """The answer to `ProfileOrder`, once all workers follow.
 
@@ -661,6 +687,7 @@ FromSupervisor: TypeAlias = (
     | Selected
     | KeyAnswer
     | Peeked
+    | There
     | ProfileAnswer
     | CancelOrder
     | PreviewOrder

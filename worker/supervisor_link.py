@@ -35,6 +35,7 @@ from arriero.protocol.lease import (
     Resynced,
     Revoke,
     Selected,
+    There,
     Void,
     Want,
     Welcome,
@@ -378,7 +379,9 @@ class SupervisorLink:
                 self.say(CancelOutcome(ask=message.ask, result=result))
             case PreviewOrder():
                 self.say(preview(service.names, message))
-            case Claimed() | Selected() | KeyAnswer() | Peeked() | ProfileAnswer() | CancelAnswer():
+            case Claimed() | Selected() | KeyAnswer() | Peeked() | There():
+                service.queries.answered(message)
+            case ProfileAnswer() | CancelAnswer():
                 service.queries.answered(message)
             case _:
                 assert_never(message)

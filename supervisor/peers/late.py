@@ -10,7 +10,7 @@ import trio
 from arriero.protocol.control import PlaceStanding
 from arriero.protocol.lease import PeerFailed
 from arriero.protocol.records import RequestRecord
-from arriero.protocol.values import PeerStatus
+from arriero.protocol.values import PeerStatus, State
 
 from ..config.names import PeerModels
 from ..config.values import Config
@@ -105,6 +105,10 @@ class LatePeers:
     def told(self) -> Mapping[str, tuple[str, ...]]:
         """Return the models that watched peers have by their own words, by peer."""
         return {} if self.keeper is None else self.keeper.states.told()
+
+    def there(self) -> dict[str, State]:
+        """Return the states of models of watched peers; see `PeerStates.there`."""
+        return {} if self.keeper is None else self.keeper.states.there()
 
     def failed(self, told: PeerFailed) -> None:
         """Note what a worker tells."""

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from arriero.protocol.values import PeerLink, PeerModelStatus, PeerStatus
+from arriero.protocol.values import PeerLink, PeerModelStatus, PeerStatus, State
 
 from ..config.names import PeerConfig
 from ..text.redact import masked_text
@@ -217,6 +217,19 @@ class PeerStates:
         """Return the models of watched peers, by peer."""
         return {
             name: state.kept.models for name, state in self._states.items() if state.peer.is_watched
+        }
+
+    def there(self) -> dict[str, State]:
+        """Return the states of models of watched peers, by ``<peer>/<model>``.
+
+        Those that are stopped, or of which nothing is known, are left out.
+        """
+        return {
+            f"{name}/{model}": told.state
+            for name, state in self._states.items()
+            if state.peer.is_watched
+            for model in state.kept.models
+            if (told := state.model(model)).state is not None and told.state != "stopped"
         }
 
     def kept(self) -> Mapping[str, KeptList]:

@@ -56,6 +56,8 @@ from arriero.protocol.lease import (
     Resynced,
     Select,
     Selected,
+    There,
+    ThereQuery,
     Unclaim,
     WakePeer,
     Want,
@@ -440,6 +442,8 @@ class LeaseServer:
                 self._machines.failed(message)
             case Peek(ask=ask, model=model):
                 self.send(owner, self._dispatcher.peek(ask, model))
+            case ThereQuery(ask=ask):
+                self.send(owner, There(ask=ask, states=self._machines.there()))
             case Deselect(ask=ask):
                 self._selections.end(owner, ask)
                 self._machines.end(owner, ask)

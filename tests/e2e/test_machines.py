@@ -147,7 +147,9 @@ def test_warm_goes_first_and_spills_when_it_is_full(gateway: Train, boxes: list[
         what="how the model stands at both",
     )
     listed = httpx.get(f"{gateway.url}/v1/models").json()["data"]
-    assert {"m", "k", "box2/m", "box3/m"} <= {entry["id"] for entry in listed}
+    states = {entry["id"]: entry["status"]["value"] for entry in listed}
+    assert states | {"m": "loaded", "box2/m": "unloaded", "box3/m": "loaded"} == states
+    assert "k" in states
     for _ in range(3):
         response = gateway.chat("m")
         assert response.json()["model"] == "box3"

@@ -33,12 +33,14 @@ from arriero.protocol.lease import (
     Refuse,
     Select,
     Selected,
+    There,
+    ThereQuery,
     Want,
     Welcome,
 )
 from arriero.protocol.records import RequestRecord, UpstreamKind
 from arriero.protocol.transport import FrameSocket, bound, open_context
-from arriero.protocol.values import ErrorInfo, ModelStatus, Phase, Progress, Snapshot
+from arriero.protocol.values import ErrorInfo, ModelStatus, Phase, Progress, Snapshot, State
 from arriero.protocol.worker_config import (
     BodyRule,
     ClientKey,
@@ -226,6 +228,7 @@ class Rig:
         grants: A lease is granted as soon as it is wanted; else a test says when.
         kind: What the supervisor says with a grant the model's server is.
         chooses: Gives the target for a request that asks for one; None: a test says it.
+        there: How models of peers stand; None: nobody tells.
         received: All messages of the worker.
         ended: The worker has ended.
     """
@@ -240,6 +243,7 @@ class Rig:
     grants: bool = True
     kind: UpstreamKind = "unknown"
     chooses: Callable[[Select], str] | None = None
+    there: dict[str, State] | None = None
     lease_number: int = 1
     received: list[FromWorker] = field(default_factory=list)
     ended: trio.Event = field(default_factory=trio.Event)
@@ -258,6 +262,8 @@ class Rig:
                 self.grant(message)
             elif isinstance(message, Select) and self.chooses is not None:
                 self.say(Selected(ask=message.ask, target=self.chooses(message)))
+            elif isinstance(message, ThereQuery) and self.there is not None:
+                self.say(There(ask=message.ask, states=self.there))
             self._changed.set()
             self._changed = trio.Event()
 

@@ -14,14 +14,17 @@ from arriero.protocol.lease import (
     Peeked,
     ProfileAnswer,
     Selected,
+    There,
 )
 
 from ..errors import Unavailable
 from ..limits import LIMITS
 
-_AnswerT = TypeVar("_AnswerT", Claimed, Selected, KeyAnswer, Peeked, ProfileAnswer, CancelAnswer)
+_AnswerT = TypeVar(
+    "_AnswerT", Claimed, Selected, KeyAnswer, Peeked, There, ProfileAnswer, CancelAnswer
+)
 
-Answer: TypeAlias = Claimed | Selected | KeyAnswer | Peeked | ProfileAnswer | CancelAnswer
+Answer: TypeAlias = Claimed | Selected | KeyAnswer | Peeked | There | ProfileAnswer | CancelAnswer
 
 
 class _OpenQuery(NamedTuple):

@@ -1,8 +1,11 @@
 """`RelayContext`: everything that requests share in one worker."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeVar
+
+import trio
 
 from arriero.protocol.control import ControlReply, ControlRequest, UnloadReply, UnloadRequest
 from arriero.protocol.lease import (
@@ -13,8 +16,11 @@ from arriero.protocol.lease import (
     ProfileAnswer,
     ProfileOrder,
     Release,
+    There,
+    ThereQuery,
 )
 from arriero.protocol.records import RawCapture
+from arriero.protocol.values import State
 from arriero.protocol.worker_config import WorkerConfig
 
 from ..accounting.account import Account
@@ -52,6 +58,11 @@ def _nothing() -> None: ...
 # Seconds for models to finish what they have and to end, which has limits of its own: `drainLimit`
 # and `unloadTimeout`. This one is above them.
 _UNLOAD_S: Final = 2 * 86400.0
+
+
+# Seconds for the states of models of peers: a list without them is worth more than one that comes
+# late. An answer takes milliseconds.
+_THERE_S: Final = 0.5
 
 
 class AsksSupervisor(Protocol):
@@ -205,6 +216,13 @@ class RelayContext:
             self.say(self.leases.leave_place(place))
 
     # --- what pages ask ------------------------------------------------------------------------
+
+    async def states_there(self) -> Mapping[str, State]:
+        """Return how models of peers stand, by ``<peer>/<model>``; nothing if nobody can tell."""
+        if self.names.config.peer_models:
+            with trio.move_on_after(_THERE_S), suppress(Unavailable):
+                return (await self.queries.ask(lambda ask: ThereQuery(ask=ask), There)).states
+        return {}
 
     async def cancel(self, request_id: str, caller: str, peer: str) -> CancelResult:
         """End a request, whichever worker has it.

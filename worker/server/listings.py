@@ -1,6 +1,7 @@
 """What listings say of models: the configuration's words, and how they stand. Pure."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final
 
 import msgspec
@@ -52,10 +53,19 @@ class Listings:
         names: The models of the configuration in force.
         view: How they stand.
         created: Unix time that all entries give, in whole seconds.
+        there: How models of peers stand, by ``<peer>/<model>``: those that are not stopped, as far
+            as that is known.
     """
 
-    def __init__(self, names: ModelNames, view: ProgressView, created: int) -> None:
+    def __init__(
+        self,
+        names: ModelNames,
+        view: ProgressView,
+        created: int,
+        there: Mapping[str, State] = MappingProxyType({}),
+    ) -> None:
         self._names = names
+        self._there = there
         self._view = view
         self._created = created
 
@@ -150,7 +160,7 @@ class Listings:
                 n_ctx=capabilities.context or UNSET,
                 last_seen=route.last_seen or UNSET,
             ),
-            status=LoadValue(value=_LOADED[self._state(target)]),
+            status=LoadValue(value=_LOADED[self._state_of(target, name)]),
         )
 
     def _selector(self, selector: SelectorRoute) -> ModelEntry:
@@ -162,8 +172,7 @@ class Listings:
         if selector.strategy == "spillover":
             facts["spillover"] = selector.spillover
         counted = selector.targets[:1] if selector.strategy == "pin" else selector.targets
-        states = {self._state(self._names.find_chosen(target)) for target in counted}
-        shown: State = next((state for state in _MOST_LOADED if state in states), "stopped")
+        shown = _most_loaded(self._state(self._names.find_chosen(target)) for target in counted)
         metadata = msgspec.json.decode(selector.metadata, type=dict[str, Raw])
         return ModelEntry(
             id=selector.selector,
@@ -175,10 +184,27 @@ class Listings:
             status=LoadValue(value=_LOADED[shown]),
         )
 
+    def _state_of(self, target: Target, name: str) -> State:
+        """Return the state of what `name` stands for: of a model here, whoever else has it.
+
+        Other machines read that as what is in memory here.
+        """
+        places = self._names.config.places.get(name, ())
+        if target.peer is None or target.route.remote is not None or not places:
+            return self._state(target)
+        return _most_loaded(self._there.get(place, "stopped") for place in places)
+
     def _state(self, target: Target) -> State:
         if target.route.remote is not None:  # it is simply there
             return "ready"
+        if target.peer is not None:
+            return self._there.get(target.route.model, "stopped")
         return self._view.standing(target.route.model).state
+
+
+def _most_loaded(states: Iterable[State]) -> State:
+    found = set(states)
+    return next((state for state in _MOST_LOADED if state in found), "stopped")
 
 
 def _joined(metadata: Mapping[str, Raw], facts: Mapping[str, object]) -> dict[str, Raw]:

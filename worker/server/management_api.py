@@ -6,7 +6,7 @@ All in little steps. Nothing here starts a model or waits for one.
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Final, Protocol
 
@@ -31,6 +31,7 @@ from arriero.protocol.control import (
 from arriero.protocol.lease import CancelResult
 from arriero.protocol.read_json import BadJson, JsonReader
 from arriero.protocol.records import Viewer
+from arriero.protocol.values import State
 
 from ..apis.base.api import Api
 from ..apis.error_response import error_parts
@@ -164,6 +165,9 @@ class ManagementContext(Protocol):
     def view(self) -> ProgressView:
         """How they stand."""
 
+    async def states_there(self) -> Mapping[str, State]:
+        """Return how models of peers stand, as `Listings` takes it."""
+
     @property
     def ask(self) -> AsksSupervisor:
         """Asks the supervisor."""
@@ -255,8 +259,8 @@ def make_pages(
 
         return add
 
-    def listings() -> Listings:
-        return Listings(names(), service.view, started_at)
+    async def listings() -> Listings:
+        return Listings(names(), service.view, started_at, await service.states_there())
 
     @app.before_request
     async def check() -> Response | None:
@@ -300,15 +304,15 @@ def make_pages(
 
     @answers(*declared.MODELS)
     async def models() -> Response:
-        return json_answer(listings().models())
+        return json_answer((await listings()).models())
 
     @answers(*declared.MODEL)
     async def model(name: str) -> Response:
-        return json_answer(listings().model(name))
+        return json_answer((await listings()).model(name))
 
     @answers(declared.RUNNING)
     async def running() -> Response:
-        return json_answer(listings().running())
+        return json_answer(Listings(names(), service.view, started_at).running())
 
     def check_all_models(what: str) -> None:
         """Refuse what cannot be done for some models only."""

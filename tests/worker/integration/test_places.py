@@ -157,6 +157,27 @@ async def test_who_was_sent_here_is_not_sent_on(open_rig: OpenRig) -> None:
         assert rig.count(Select) == 0
 
 
+async def test_the_list_says_how_models_stand_elsewhere(open_rig: OpenRig) -> None:
+    async with (
+        machines(a=answer_json, b=answer_json) as found,
+        open_rig(**found.options()) as rig,
+    ):
+
+        async def listed() -> dict[str, str]:
+            got = await rig.ask(b"GET /v1/models HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            data = json.loads(got.partition(b"\r\n\r\n")[2])["data"]
+            return {one["id"]: one["status"]["value"] for one in data}
+
+        rig.there = {"b/m": "ready"}
+        assert await listed() == {
+            "a/m": "unloaded", "b/m": "loaded", "m": "loaded", "n": "unloaded"
+        }  # fmt: skip
+        rig.there = {"a/m": "starting"}
+        assert (await listed())["m"] == "loading"
+        rig.there = None  # nobody tells: there is a list all the same
+        assert (await listed())["m"] == "unloaded"
+
+
 # --- before the first byte -----------------------------------------------------------------------
 
 

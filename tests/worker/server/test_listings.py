@@ -126,3 +126,28 @@ def test_a_name_that_several_peers_have_is_listed_once() -> None:
     ids = [entry.id for entry in listings(config).models().data]
     assert ids == ["a", "far", "p/a", "p/far", "q/far"]
     assert listings(config).model("far").meta.llamaswap["type"] == Raw(b'"peer"')
+
+
+def test_names_of_peers_have_the_states_that_are_told() -> None:
+    config = WorkerConfig(
+        generation=1,
+        models=(ModelRoute(model="a"),),
+        peers={name: PeerRoute(peer=name, url="http://x") for name in ("p", "q")},
+        peer_models={
+            f"{peer}/{model}": PeerModel(peer=peer, model=model)
+            for peer, model in (("p", "a"), ("p", "far"), ("q", "far"), ("q", "one"))
+        }
+        | {"one": PeerModel(peer="q", model="one")},
+        places={"far": ("p/far", "q/far"), "a": ("a", "p/a")},
+    )
+    there: dict[str, State] = {"p/a": "ready", "q/far": "starting", "q/one": "asleep"}
+    found = Listings(ModelNames(config), ProgressView(), 5, there)
+    assert {one.id: one.status.value for one in found.models().data} == {
+        "a": "unloaded",  # here: whoever asks for it may get it elsewhere
+        "p/a": "loaded",
+        "far": "loading",
+        "p/far": "unloaded",
+        "q/far": "loading",
+        "q/one": "sleeping",
+    }
+    assert found.model("one").status.value == "sleeping"
