@@ -95,6 +95,21 @@ async def test_killed_srun_leaves_nothing_and_is_cleaned_up_after(
             await is_gone(one)
 
 
+async def test_environment_here_goes_along_but_for_keys_of_clients(
+    tmp_path: Path, jobs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """srun passes on what it has, unless it is told not to; a server here would have it as well."""
+    key = "sk-of-clients-0123456789"
+    for name, value in (("DOOR_KEY", f"Bearer {key}"), ("OURS", "1"), ("SECRET", "2")):
+        monkeypatch.setenv(name, value)
+    there = {"start": f"env --unset=SECRET {START}"}
+    async with open_train(tmp_path, f"apiKeys: [{key}]\n{config(tmp_path, there)}") as train:
+        await turn(train)
+        (server,) = servers(tmp_path)
+        found = {name: server.environ().get(name) for name in ("DOOR_KEY", "OURS", "SECRET")}
+        assert found == {"DOOR_KEY": None, "OURS": "1", "SECRET": None}
+
+
 @pytest.mark.nightly
 async def test_stop_command_that_hangs_is_given_up(
     tmp_path: Path, jobs: Path, monkeypatch: pytest.MonkeyPatch
