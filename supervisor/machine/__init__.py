@@ -3,7 +3,7 @@
 What looks at the machine takes its root folder, or its library, as an argument. Lowest first:
 
     sensors   What GPUs tell of themselves beside their memory.
-    samples   One sample of processors, memory, network and GPUs.
+    samples   Samples of processors, memory and network.
     hardware  What the machine is.
     monitor   Takes samples, and keeps those of an hour.
 """

@@ -13,7 +13,7 @@ from arriero.protocol.flood_log import FloodLog
 from arriero.protocol.machine import GpuSample, Hardware, SystemSample
 
 from ..host.shortage import why
-from .samples import system_sample
+from .samples import SystemSampler
 from .sensors import NvmlSensors, gpu_samples, load_sensors
 
 log = logging.getLogger(__name__)
@@ -54,6 +54,7 @@ class Monitor:
         self._version = version
         self._load = load
         self._root = root
+        self._sampler = SystemSampler(root)
         self._nvml: NvmlSensors | None = None
         self._is_loaded = False
         self._system: deque[SystemSample] = deque()
@@ -130,7 +131,7 @@ class Monitor:
     def _sample(self) -> tuple[SystemSample, tuple[GpuSample, ...]]:
         now = datetime.now(UTC)
         gpus = gpu_samples(self._library(), now, self._root)
-        return system_sample(now), gpus[:_MAX_GPUS]
+        return self._sampler.sample(now), gpus[:_MAX_GPUS]
 
     def _find_hardware(self) -> Hardware:
         from .hardware import hardware  # nobody needs it at the start

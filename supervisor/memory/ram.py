@@ -27,7 +27,7 @@ def read_ram(root: Path = Path("/")) -> DeviceReading | None:
         root: Where ``proc`` and ``sys`` are.
     """
     try:
-        fields = _fields(root / "proc/meminfo")
+        fields = read_fields(root / "proc/meminfo")
         total = fields[b"MemTotal"] * _KIB
         left = fields[b"MemAvailable"] * _KIB
     except (OSError, KeyError, ValueError):
@@ -49,7 +49,7 @@ def spare_ram(locked: int, root: Path = Path("/")) -> int | None:
         root: Where ``proc`` and ``sys`` are.
     """
     try:
-        fields = _fields(root / "proc/meminfo")
+        fields = read_fields(root / "proc/meminfo")
         left = fields[b"MemAvailable"] * _KIB
         spare = left - max(0, fields.get(b"Mapped", 0) * _KIB - locked)
     except (OSError, KeyError, ValueError):
@@ -113,7 +113,7 @@ def _around(top: Path, path: str, limit_name: str, used_name: str) -> Iterator[_
         try:
             limit = int((folder / limit_name).read_text())  # "max" is no number: no limit
             used = int((folder / used_name).read_text())
-            stat = _fields(folder / "memory.stat")
+            stat = read_fields(folder / "memory.stat")
         except (OSError, ValueError):
             continue  # a container sees its own groups under the top alone
         prefix = b"total_" if b"total_inactive_file" in stat else b""
@@ -122,8 +122,12 @@ def _around(top: Path, path: str, limit_name: str, used_name: str) -> Iterator[_
         yield _ControlGroup(limit, max(0, used - droppable), mapped)
 
 
-def _fields(path: Path) -> dict[bytes, int]:
-    """Read lines of a name and a number."""
+def read_fields(path: Path) -> dict[bytes, int]:
+    """Read lines of a name and a number, as /proc/meminfo has them.
+
+    Raises:
+        OSError, ValueError: They cannot be read.
+    """
     found = {}
     for line in path.read_bytes().splitlines():
         words = line.replace(b":", b" ").split()

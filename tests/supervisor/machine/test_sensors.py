@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import msgspec
+import psutil
 import pytest
 import trio
 
@@ -17,11 +18,12 @@ from arriero.protocol.machine import (
     Driver,
     Environment,
     Hardware,
+    NetworkUse,
     Processor,
 )
 from arriero.supervisor.machine.hardware import architecture_of, hardware
 from arriero.supervisor.machine.monitor import Monitor
-from arriero.supervisor.machine.samples import system_sample
+from arriero.supervisor.machine.samples import SystemSampler
 from arriero.supervisor.machine.sensors import gpu_samples, load_sensors
 from tests.supervisor.memory.machine import (
     GIB,
@@ -36,6 +38,23 @@ from tests.supervisor.memory.machine import (
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 BUS = "0000:03:00.0"
+
+
+def add_activity(root: Path, cores: dict[int, tuple[int, int, int, int]] | None = None) -> None:
+    """Write what the kernel tells of cores: ticks of users, of itself, idle, and waiting."""
+    lines = ["cpu  9 9 9 9 9 9 9 9 9 9"]
+    for number, (user, system, idle, waiting) in (cores or {0: (1, 1, 1, 1)}).items():
+        lines.append(f"cpu{number} {user} 0 {system} {idle} {waiting} 0 0 0 {user} 0")
+    write_at(root, "proc/stat", "\n".join([*lines, "intr 7 8", ""]))
+    write_at(root, "proc/loadavg", "0.50 1.25 2.00 3/400 5000\n")
+    write_at(
+        root,
+        "proc/self/net/dev",
+        "Inter-|   Receive                 |  Transmit\n face |bytes    packets errs\n"
+        "    lo: 7 1 0 0 0 0 0 0 7 1 0 0 0 0 0 0\n"
+        "eth0:1: 5 1 0 0 0 0 0 0 0 0 0 0 0 0 0 0\n"
+        "  eth0:12 1 0 0 0 0 0 0 34 1 0 0 0 0 0 0\n",
+    )
 
 
 class StandInSensors(StandInNvml):
@@ -109,6 +128,7 @@ def root(tmp_path: Path) -> Path:
         for n in range(4)
     ]
     write_at(tmp_path, "proc/cpuinfo", "\n\n".join(cpus) + "\n\n")
+    add_activity(tmp_path)
     write_at(tmp_path, "etc/os-release", 'NAME="Debian GNU/Linux"\nVERSION_ID="12"\n')
     return tmp_path
 
@@ -190,10 +210,34 @@ def test_this_machine_is_told() -> None:
     assert 0 < (cpu.socket_count or 1) <= (cpu.physical_core_count or threads) <= threads
     assert msgspec.json.decode(msgspec.json.encode(found), type=Hardware) == found
     now = datetime.now(UTC)
-    sample = system_sample(now)
-    assert (sample.timestamp, len(sample.cpu_util_per_core) > 0) == (now, True)
+    sample = SystemSampler(Path("/")).sample(now)
+    assert (sample.timestamp, len(sample.cpu_util_per_core)) == (now, psutil.cpu_count())
     assert 0 < sample.mem_used_mb <= sample.mem_total_mb
-    assert "lo" not in {it.name for it in sample.net_io}
+    assert sample.mem_total_mb == psutil.virtual_memory().total // MIB
+    assert sample.swap_total_mb == psutil.swap_memory().total // MIB
+    names = sorted(psutil.net_io_counters(pernic=True).keys() - {"lo"})
+    assert [it.name for it in sample.net_io] == names
+
+
+def test_what_the_machine_does_is_told(tmp_path: Path) -> None:
+    sampler = SystemSampler(tmp_path)
+    add_ram(tmp_path, 8 * GIB, 2 * GIB)
+    add_activity(tmp_path, {0: (100, 20, 900, 80), 1: (0, 0, 50, 0)})
+    first = sampler.sample(NOW)
+    add_activity(tmp_path, {0: (130, 20, 950, 100), 1: (0, 5, 50, 0), 2: (7, 0, 0, 0)})
+    second = sampler.sample(NOW)
+    add_activity(tmp_path, {0: (130, 20, 960, 90), 2: (17, 0, 0, 0)})
+
+    assert first.cpu_util_per_core == (0.0, 0.0)
+    assert second.cpu_util_per_core == (30.0, 100.0, 0.0)
+    assert sampler.sample(NOW).cpu_util_per_core == (0.0, 100.0)  # waits count down; one is off
+    assert (first.mem_total_mb, first.mem_used_mb, first.mem_free_mb) == (8192, 6144, 2048)
+    assert (first.swap_total_mb, first.swap_used_mb) == (0, 0)
+    assert (first.load_avg_1, first.load_avg_5, first.load_avg_15) == (0.5, 1.25, 2.0)
+    assert first.net_io == (
+        NetworkUse(name="eth0", bytes_recv=12, bytes_sent=34),
+        NetworkUse(name="eth0:1", bytes_recv=5, bytes_sent=0),
+    )
 
 
 def test_odd_sensors_do_no_harm(root: Path) -> None:
