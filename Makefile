@@ -52,7 +52,7 @@ test-packages: $(READY) build/tools/.ready ## build, install by pip, uv, pipx an
 	  tests/supervisor/cli/offline/test_completion.py $(ARGS)
 
 # Ray is in an environment of its own, which runs arriero; pytest and all others stay in theirs.
-test-cluster: $(READY) build/cluster/.ready ## models on the nodes of a Ray cluster (10 min)
+test-cluster: $(READY) build/cluster/.ready ## models on the nodes of a Ray cluster, and of Slurm (10 min)
 	@$(BIN)/python tests/real/parts.py llama-server
 	@ARRIERO_CLUSTER=1 $(BIN)/python -m pytest -q -n 0 tests/cluster $(ARGS)
 

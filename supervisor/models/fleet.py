@@ -118,6 +118,10 @@ _PORT_JUMP = 100
 # anybody is let in: without our pipe it ends itself 0.001 s after that.
 _PROBATION_S = 0.1
 
+# Seconds that a launcher with an endpoint of its own has, such as ssh, to get to its machine before
+# that is told: with a scheduler it may be hours.
+_TO_A_MACHINE_S = 1.0
+
 # Commands that are remembered for ending themselves when they are asked for their report.
 _MAX_WITHOUT_REPORT = 500
 
@@ -634,9 +638,7 @@ class _Start:
         self._kind = self._kind or kind_of_command(self.config.command)
         pid = self._running.pid
         if place is not None:
-            if not self.is_ready and launch.wants_host:
-                self._tell_phase("placing")
-            launch = await place()
+            launch = await self._find_place(place, 0.0 if launch.wants_host else _TO_A_MACHINE_S)
             self._running.entrust(self._card(launch))
         if not self.is_ready:  # else it was taken over
             host = launch.host or LOCAL
@@ -647,6 +649,22 @@ class _Start:
             kind = self._kind or "unknown"
             self._learn_facts(await ask_facts(launch.base_url, self.access, kind))
             await self._watch_pulse(launch, pid)
+
+    async def _find_place(
+        self, place: Callable[[], Awaitable[LaunchConfig]], silent_s: float
+    ) -> LaunchConfig:
+        """Return its launch as soon as it has a machine; what takes longer is told."""
+
+        async def tell() -> None:
+            await trio.sleep(silent_s)
+            if not self.is_ready:
+                self._tell_phase("placing")
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(tell)
+            found = await place()
+            nursery.cancel_scope.cancel()
+        return found
 
     def ended_without_pipe(self, end: Exit) -> bool:
         """Return whether it ended because it was asked for its report."""
