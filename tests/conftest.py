@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from _pytest.runner import runtestprotocol
 from hypothesis import HealthCheck, settings
+from hypothesis.internal.conjecture import providers
 from xdist.scheduler import LoadScopeScheduling
 from xdist.workermanage import WorkerController
 
@@ -27,6 +28,11 @@ settings.register_profile(
     "nightly", max_examples=5000, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+
+# By day nobody has to read all the code here, in each process, for numbers and words to try: it
+# takes seconds, and what is tried would depend on what else has been imported. There is no setting.
+if not IS_NIGHT and hasattr(providers, "_local_constants"):
+    providers._get_local_constants = lambda: providers._local_constants
 
 
 # Seconds for a test with thousands of examples, on a machine with much else to do.

@@ -1,7 +1,6 @@
 """A whole arriero, as a user starts it: real supervisor, real workers, real sockets."""
 
 import functools
-import sys
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ from gates import Gate
 from train_starter import refuse_errors, refuse_orphans, train_starter
 from trains import PATIENCE_S, Train
 
-from tests.paths import SCRIPTED_UPSTREAM
+from tests.paths import SCRIPTED_COMMAND
 
 if TYPE_CHECKING:
     from tests.judges.panel import Panel
@@ -115,7 +114,7 @@ def scripted() -> Callable[..., str]:
     """A function that gives the command of a scripted upstream with these options."""
 
     def command(*options: str) -> str:
-        return " ".join([sys.executable, str(SCRIPTED_UPSTREAM), "--port", "${PORT}", *options])
+        return " ".join([*SCRIPTED_COMMAND, "--port", "${PORT}", *options])
 
     return command
 

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, suppress
@@ -14,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-PROGRAM = Path(__file__).with_name("scripted_upstream.py")
+from tests.paths import SCRIPTED_COMMAND
+
 ANSWER_WITHIN_S = 30.0
 CHAT = "/v1/chat/completions"
 
@@ -69,7 +69,7 @@ def start(tmp_path: Path) -> Generator[Start, None, None]:
         def start_one(*args: str) -> Upstream:
             stamps = tmp_path / "stamps"
             process = subprocess.Popen(
-                [sys.executable, PROGRAM, "--stamp", stamps, *args],
+                [*SCRIPTED_COMMAND, "--stamp", stamps, *args],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,

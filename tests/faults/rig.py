@@ -22,7 +22,7 @@ import trio
 import zmq
 from zmq.error import ZMQError
 
-from tests.paths import ROOT, SCRIPTED_UPSTREAM
+from tests.paths import ROOT, SCRIPTED_COMMAND
 
 MARK = "ARRIERO_RIG"  # variable in the environment of all that is started here
 
@@ -80,9 +80,7 @@ async def until_signalled(task: Callable[[], Awaitable[_T]]) -> _T | None:
 
 def scripted(name: str, *options: str) -> str:
     """Return the command of a scripted model."""
-    return " ".join(
-        [sys.executable, str(SCRIPTED_UPSTREAM), "--port", "${PORT}", "--name", name, *options]
-    )
+    return " ".join([*SCRIPTED_COMMAND, "--port", "${PORT}", "--name", name, *options])
 
 
 def first_port() -> int:

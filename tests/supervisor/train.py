@@ -1,6 +1,5 @@
 """Models as real processes, under the real engine, dispatcher and fleet, for one client."""
 
-import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,10 +21,10 @@ from arriero.supervisor.scheduling.engine import Engine
 from arriero.supervisor.scheduling.messages.events import Waiter, Wanted
 from arriero.supervisor.scheduling.view import EngineView
 from arriero.supervisor.slots.keeper import SlotKeeper
-from tests.paths import SCRIPTED_UPSTREAM
+from tests.paths import SCRIPTED_COMMAND
 from tests.start_port import START_PORT
 
-SERVER = f"{sys.executable} {SCRIPTED_UPSTREAM} --port ${{PORT}}"
+SERVER = " ".join([*SCRIPTED_COMMAND, "--port", "${PORT}"])
 # Everything on a busy machine; a test that needs as long as this has failed.
 PATIENCE_S = 60
 

@@ -5,7 +5,6 @@ fails its test if anything was written to its console, or anything was refused b
 """
 
 import os
-import sys
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,7 +13,7 @@ import pytest
 from train_starter import refuse_errors, train_starter
 from trains import Train
 
-from tests.paths import ROOT, SCRIPTED_UPSTREAM
+from tests.paths import ROOT, SCRIPTED_COMMAND
 from tests.ui.browser import Chromium, OpenedPage, no_browser
 from tests.ui.npm_parts import axe_source
 
@@ -86,7 +85,7 @@ def start_ui_train(
 
 def scripted(*options: str) -> str:
     """Return the command of a scripted upstream with these options."""
-    return " ".join([sys.executable, str(SCRIPTED_UPSTREAM), "--port", "${PORT}", *options])
+    return " ".join([*SCRIPTED_COMMAND, "--port", "${PORT}", *options])
 
 
 def config_of(count: int, **more: Any) -> dict[str, Any]:

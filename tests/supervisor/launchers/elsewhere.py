@@ -35,7 +35,7 @@ def servers(folder: Path) -> list[psutil.Process]:
     found = []
     for one in psutil.process_iter(["cmdline"]):
         words = one.info["cmdline"] or ()
-        if words[1:2] == [str(SCRIPTED_UPSTREAM)] and str(folder / "stamps") in words:
+        if str(SCRIPTED_UPSTREAM) in words[1:3] and str(folder / "stamps") in words:
             found.append(one)
     return found
 

@@ -16,7 +16,7 @@ from arriero.protocol.records import UpstreamKind
 from arriero.supervisor.models.signs import health, liveness_watch
 from arriero.supervisor.models.signs.liveness_watch import PulseWatch
 from arriero.supervisor.models.start.start_retry import MAX_TRIES
-from tests.paths import SCRIPTED_UPSTREAM
+from tests.paths import SCRIPTED_COMMAND
 from tests.supervisor.train import SERVER, Train, open_train
 
 READY = 'cmd_child_to_router:state:{"state":"ready"}'
@@ -121,7 +121,7 @@ async def test_server_outside_the_tree_may_serve(tmp_path: Path) -> None:
     async with opened(tmp_path, "sleep 60", env="['X=${PORT}']") as train:
         train.want()
         port = await train.port()
-        command = [sys.executable, str(SCRIPTED_UPSTREAM), "--port", str(port)]
+        command = [*SCRIPTED_COMMAND, "--port", str(port)]
         async with trio.open_nursery() as nursery:
             outside = await nursery.start(trio.run_process, command)
             answer = await train.answer()
