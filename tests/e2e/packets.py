@@ -2,7 +2,7 @@
 
 import functools
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import hpack
 from hyperframe.frame import (
@@ -91,59 +91,55 @@ DEADLY: dict[str, bytes] = {
         b"\x00\x00\x00\x01", b"\x00\x00\x00\x03", 1)),
 }  # fmt: skip
 
-
-def floods() -> dict[str, bytes]:
-    """Return megabytes, which take a while to make."""
-    return {
-        "pings": HELLO + made(PingFrame(0, b"12345678"), 20_000),
-        "acknowledged pings": HELLO + made(PingFrame(0, b"12345678", flags=["ACK"]), 20_000),
-        "settings": HELLO + made(SettingsFrame(0, settings={4: 70_000}), 20_000),
-        "acknowledged settings": HELLO + made(SettingsFrame(0, flags=["ACK"]), 20_000),
-        "many settings": HELLO
-        + b"".join(
-            raw_frame(4, 0, b"".join(struct.pack(">HI", n, 1) for n in range(begin, begin + 2000)))
-            for begin in range(10, 60_000, 2000)
-        ),
-        "priorities": HELLO + made(PriorityFrame(1, depends_on=3, stream_weight=3), 20_000),
-        "resets": HELLO
-        + b"".join(
-            whole(n, with_path(b"/health")) + made(RstStreamFrame(n, 8)) for n in range(1, 6001, 2)
-        ),
-        "resets of posts": HELLO
-        + b"".join(headers(n, POST) + made(RstStreamFrame(n, 8)) for n in range(1, 6001, 2)),
-        "window updates": HELLO + headers(1, POST) + made(WindowUpdateFrame(1, 1), 20_000),
-        "continuations": HELLO
-        + headers(1, GET, "END_STREAM")
-        + made(ContinuationFrame(1, b""), 20_000),
-        "long continuations": HELLO
-        + headers(1, GET, "END_STREAM")
-        + made(ContinuationFrame(1, b"\x00\x01a\x7f\xff\xff\x7f" + b"b" * 16_000), 60),
-        "frames without data": HELLO + headers(1, POST) + made(DataFrame(1, b""), 20_000),
-        "padding": HELLO
-        + headers(1, POST)
-        + made(DataFrame(1, b"", pad_length=255, flags=["PADDED"]), 5_000),
-        "unknown frames": HELLO + raw_frame(0x50, 0, b"x") * 20_000,
-        "streams": HELLO + b"".join(headers(n, POST) for n in range(1, 2001, 2)),
-        "bodies": HELLO
-        + b"".join(
-            headers(n, POST) + made(DataFrame(n, b"[" * 16_000), 4) for n in range(1, 151, 2)
-        ),
-        "hpack bomb": HELLO + b"".join(
-            headers(n, (), "END_HEADERS", "END_STREAM", block=large_table_entry_times(9_000))
-            for n in range(1, 101, 2)
-        ),
-        "table sizes": HELLO
-        + headers(1, (), "END_HEADERS", "END_STREAM", block=b"\x20" * 16_000),
-        "large tables": HELLO
-        + made(SettingsFrame(0, settings={1: 2**32 - 1}))
-        + b"".join(whole(n, with_path(b"/health")) for n in range(1, 600, 2)),
-        "heads": HELLO
-        + b"".join(
-            whole(n, [*GET, *((b"f%d" % i, b"v" * 20) for i in range(120))])
-            for n in range(1, 120, 2)
-        ),
-    }  # fmt: skip
-
+# Megabytes, each of which takes a while to make.
+FLOODS: dict[str, Callable[[], bytes]] = {
+    "pings": lambda: HELLO + made(PingFrame(0, b"12345678"), 20_000),
+    "acknowledged pings": lambda: HELLO + made(PingFrame(0, b"12345678", flags=["ACK"]), 20_000),
+    "settings": lambda: HELLO + made(SettingsFrame(0, settings={4: 70_000}), 20_000),
+    "acknowledged settings": lambda: HELLO + made(SettingsFrame(0, flags=["ACK"]), 20_000),
+    "many settings": lambda: HELLO
+    + b"".join(
+        raw_frame(4, 0, b"".join(struct.pack(">HI", n, 1) for n in range(begin, begin + 2000)))
+        for begin in range(10, 60_000, 2000)
+    ),
+    "priorities": lambda: HELLO + made(PriorityFrame(1, depends_on=3, stream_weight=3), 20_000),
+    "resets": lambda: HELLO
+    + b"".join(
+        whole(n, with_path(b"/health")) + made(RstStreamFrame(n, 8)) for n in range(1, 6001, 2)
+    ),
+    "resets of posts": lambda: HELLO
+    + b"".join(headers(n, POST) + made(RstStreamFrame(n, 8)) for n in range(1, 6001, 2)),
+    "window updates": lambda: HELLO + headers(1, POST) + made(WindowUpdateFrame(1, 1), 20_000),
+    "continuations": lambda: HELLO
+    + headers(1, GET, "END_STREAM")
+    + made(ContinuationFrame(1, b""), 20_000),
+    "long continuations": lambda: HELLO
+    + headers(1, GET, "END_STREAM")
+    + made(ContinuationFrame(1, b"\x00\x01a\x7f\xff\xff\x7f" + b"b" * 16_000), 60),
+    "frames without data": lambda: HELLO + headers(1, POST) + made(DataFrame(1, b""), 20_000),
+    "padding": lambda: HELLO
+    + headers(1, POST)
+    + made(DataFrame(1, b"", pad_length=255, flags=["PADDED"]), 5_000),
+    "unknown frames": lambda: HELLO + raw_frame(0x50, 0, b"x") * 20_000,
+    "streams": lambda: HELLO + b"".join(headers(n, POST) for n in range(1, 2001, 2)),
+    "bodies": lambda: HELLO
+    + b"".join(
+        headers(n, POST) + made(DataFrame(n, b"[" * 16_000), 4) for n in range(1, 151, 2)
+    ),
+    "hpack bomb": lambda: HELLO + b"".join(
+        headers(n, (), "END_HEADERS", "END_STREAM", block=large_table_entry_times(9_000))
+        for n in range(1, 101, 2)
+    ),
+    "table sizes": lambda: HELLO
+    + headers(1, (), "END_HEADERS", "END_STREAM", block=b"\x20" * 16_000),
+    "large tables": lambda: HELLO
+    + made(SettingsFrame(0, settings={1: 2**32 - 1}))
+    + b"".join(whole(n, with_path(b"/health")) for n in range(1, 600, 2)),
+    "heads": lambda: HELLO
+    + b"".join(
+        whole(n, [*GET, *((b"f%d" % i, b"v" * 20) for i in range(120))]) for n in range(1, 120, 2)
+    ),
+}  # fmt: skip
 
 WRONG: dict[str, bytes] = {
     "nothing": b"",

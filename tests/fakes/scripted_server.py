@@ -36,6 +36,7 @@ import errno
 import json
 import os
 import signal
+import site
 import socket
 import sys
 import threading
@@ -458,7 +459,8 @@ class Upstream:
 
     def echo_messages(self, request: Request, sock: socket.socket) -> NoReturn:
         """Open a WebSocket and send back whatever comes, until it is closed."""
-        from wsproto import WSConnection, events  # here: few tests want it
+        site.main()  # what -S leaves out; few tests want it
+        from wsproto import WSConnection, events
         from wsproto.connection import ConnectionType
 
         lines = "".join(f"{key}: {value}\r\n" for key, value in request.headers)

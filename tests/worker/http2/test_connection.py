@@ -361,7 +361,7 @@ async def test_no_flood_holds_the_loop(rig: Rig, name: str) -> None:
 
     async def flood() -> None:
         async with await rig.connect() as stream, trio.open_nursery() as nursery:
-            nursery.start_soon(send, stream, (FLOODS | WRONG)[name])
+            nursery.start_soon(send, stream, FLOODS[name]() if name in FLOODS else WRONG[name])
             await read_to_end(stream)
 
     await assert_short_steps(flood, 0.05)
