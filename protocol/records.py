@@ -138,7 +138,7 @@ class LoadStage(MessageValue, frozen=True, kw_only=True):
     took_ms: float
 
 
-class RequestRecord(MessageValue, frozen=True, kw_only=True):
+class RequestRecord(MessageValue, frozen=True):
     """The record of one request that has ended.
 
     Times that end in ``_ms`` are milliseconds.

@@ -3,6 +3,8 @@
 from math import floor
 from typing import Final
 
+from msgspec import UNSET
+
 from arriero.protocol.records import Outcome, RequestRecord
 
 from ..apis.base.usage import Usage
@@ -25,43 +27,46 @@ def make_record(account: Account, now: float) -> RequestRecord:
     # the first token was there before the time of those that followed it began
     written = usage.output_tokens - (usage.predicted_ms is None)
     first_token_at = account.first_token_at
+    # By place, in the order of the fields: of more than fifteen names Python makes a dictionary,
+    # and this takes 6.5 us in the place of 0.2.
     return RequestRecord(
-        request_id=account.request_id,
-        t=account.unix_time,
-        path=account.path.decode("latin-1"),
-        asked=account.asked,
-        model=account.model,
-        served_as=account.served_as,
-        upstream_kind=account.upstream_kind,
-        api=account.api.family,
-        stream=account.stream,
-        status=account.status,
-        outcome=outcome,
-        finish_reason=account.finish_reason,
-        input_tokens=usage.input_tokens,
-        cached_tokens=usage.cached_tokens,
-        cache_write_tokens=usage.cache_write_tokens,
-        output_tokens=usage.output_tokens,
-        reasoning_tokens=usage.reasoning_tokens,
-        draft_tokens=usage.draft_tokens,
-        draft_accepted=usage.draft_accepted,
-        usage_source=usage.source,
-        cost_usd=None if account.prices is None else cost_of_response(usage, account.prices),
-        duration_ms=_ms(now - account.came_at),
-        queue_ms=_ms(account.queue_s) if account.queue_s else 0.0,
-        load_ms=_ms(account.load_s) if account.load_s else 0.0,
-        ttft_ms=None if first_token_at is None else _ms(first_token_at - account.came_at),
-        prompt_ms=prompt_ms,
-        gen_ms=gen_ms,
-        prompt_per_s=_rate(prompt - usage.cached_tokens, prompt_ms),
-        output_per_s=_rate(written, gen_ms),
-        bytes_out=account.bytes_out,
-        heartbeats=account.heartbeats,
-        error_code=code,
-        swap=account.swap,
-        trace=account.trace,
-        key=account.key,
-        content_type=account.content_type,
+        account.request_id,
+        account.unix_time,
+        account.path.decode("latin-1"),
+        account.asked,
+        account.model,
+        account.api.family,
+        account.stream,
+        account.status,
+        outcome,
+        _ms(now - account.came_at),
+        account.served_as,
+        account.upstream_kind,
+        account.finish_reason,
+        usage.input_tokens,
+        usage.cached_tokens,
+        usage.cache_write_tokens,
+        usage.output_tokens,
+        usage.reasoning_tokens,
+        usage.draft_tokens,
+        usage.draft_accepted,
+        usage.source,
+        None if account.prices is None else cost_of_response(usage, account.prices),
+        _ms(account.queue_s) if account.queue_s else 0.0,
+        _ms(account.load_s) if account.load_s else 0.0,
+        None if first_token_at is None else _ms(first_token_at - account.came_at),
+        prompt_ms,
+        gen_ms,
+        _rate(prompt - usage.cached_tokens, prompt_ms),
+        _rate(written, gen_ms),
+        account.bytes_out,
+        account.heartbeats,
+        code,
+        account.swap,
+        account.content_type,
+        account.trace,
+        UNSET,
+        account.key,
     )
 
 
