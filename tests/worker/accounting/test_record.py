@@ -5,8 +5,9 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import UNSET
 
-from arriero.protocol.records import FinishReason, Outcome, Prices, RequestRecord
+from arriero.protocol.records import FinishReason, Outcome, Prices, RequestRecord, TraceIds
 from arriero.worker import errors
 from arriero.worker.accounting.account import Account, open_account, outcome_of
 from arriero.worker.accounting.record import make_record
@@ -86,6 +87,32 @@ def test_a_request_that_waited_and_was_answered_has_all_its_figures() -> None:
         bytes_out=4000,
         heartbeats=2,
     )
+
+
+def test_the_rarer_figures_stand_under_their_names_too() -> None:
+    trace = TraceIds(trace_id="a" * 32, span_id="b" * 16)
+    account = open_account(
+        request_id="r", t=1e9, now=1.0, path=b"/", api=CHAT, trace=trace, key="anna"
+    )
+    account.status, account.swap, account.content_type = 500, 7, "text/plain"
+    usage = Usage(
+        input_tokens=100,
+        cached_tokens=10,
+        cache_write_tokens=20,
+        output_tokens=90,
+        reasoning_tokens=30,
+        draft_tokens=40,
+        draft_accepted=35,
+        source="final",
+    )
+
+    record = finished(account, 2.0, Told(usage, error="boom"))
+
+    assert (record.key, record.trace, record.swap) == ("anna", trace, 7)
+    assert (record.content_type, record.error_code) == ("text/plain", "boom")
+    assert (record.cache_write_tokens, record.reasoning_tokens) == (20, 30)
+    assert (record.draft_tokens, record.draft_accepted) == (40, 35)
+    assert record.load_stages is UNSET
 
 
 def test_what_the_upstream_measured_goes_before_what_was_seen() -> None:
