@@ -67,11 +67,12 @@ from .memory.ram import pressure_files
 from .metrics.service import MetricsService
 from .metrics.tallies import Tallies
 from .models.default_models import keep_defaults
-from .models.fleet import missing_program, open_fleet
+from .models.fleet import open_fleet
 from .models.learned_models import LearnedModels
 from .models.memory_watch import open_memory_watch
 from .models.preload import preload
 from .models.start.adoption import ModelCard, read_model_card
+from .models.start.choices import missing_program
 from .models.start.output_log import OutputLog
 from .page_cache.holder import Holder
 from .page_cache.read_ahead import read_ahead

@@ -13,7 +13,9 @@ import trio
 
 from arriero.protocol.read_json import BadJson, JsonReader
 
+from ..config.load import LaunchConfig, ModelConfig
 from ..host.http_get import PLAIN, Access, GetFailed, get, post, request_to
+from ..llamacpp.command import server_options
 from .manifest import MAX_SLOTS, FileState, ServerIdentity
 
 T = TypeVar("T")
@@ -54,6 +56,23 @@ class SlotServer(msgspec.Struct, frozen=True, kw_only=True):
     folder: str
     arguments: str
     files: tuple[Path, ...] = ()
+
+
+def slot_server(config: ModelConfig, launch: LaunchConfig, access: Access) -> SlotServer | None:
+    """Return a server whose slots can be saved; None if its command does not say where."""
+    if config.is_elsewhere:
+        return None
+    options = server_options(launch.command, dict(launch.env))
+    if options is None or not options.slot_save_path.value:
+        return None
+    return SlotServer(
+        model=config.model,
+        url=launch.base_url,
+        access=access,
+        folder=os.path.abspath(options.slot_save_path.value),
+        arguments=config.fingerprint,
+        files=options.files,
+    )
 
 
 class _Properties(msgspec.Struct):

@@ -17,7 +17,7 @@ from arriero.protocol.control import AnyRequest, Done, LogsRequest, PingRequest,
 from arriero.protocol.lease import Grant, Refuse
 from arriero.protocol.transport import connected, open_context
 from arriero.supervisor.control.server import open_control_server
-from arriero.supervisor.models import fleet
+from arriero.supervisor.models.start import choices, load_progress
 from arriero.supervisor.reload.change_detector import View
 from arriero.supervisor.reload.watcher import watch
 from tests.supervisor.failures import NO_THREAD, refused
@@ -78,11 +78,11 @@ async def test_model_that_cannot_start_fails_alone(
                 case "pipe":
                     broken.setattr(os, "dup", fails(what))
                 case "port":
-                    broken.setattr(fleet, "pick_port", fails(what))
+                    broken.setattr(choices, "pick_port", fails(what))
                 case "thread":  # which is needed for a server behind a wrapper
                     broken.setattr(trio.to_thread, "run_sync", fails_soon(what))
                 case "own mistake":
-                    broken.setattr(fleet, "model_files", fails(what))
+                    broken.setattr(load_progress, "model_files", fails(what))
             answer = await train.ask("b")
         assert isinstance(answer, Refuse)
         assert words in answer.error.message

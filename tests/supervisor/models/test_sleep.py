@@ -8,7 +8,7 @@ import trio
 
 from arriero.protocol.lease import Grant, Refuse
 from arriero.protocol.values import Phase, State
-from arriero.supervisor.models import fleet
+from arriero.supervisor.models.start import sleeper
 from arriero.supervisor.progress.server_report import read_report_line
 from arriero.supervisor.scheduling.messages.events import Released, UnloadRequested
 from arriero.supervisor.slots.sleep import change_of_sleep
@@ -70,7 +70,8 @@ async def test_model_sleeps_for_another_and_is_woken(tmp_path: Path) -> None:
 async def test_sleepless_model_is_stopped(
     tmp_path: Path, trouble: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fleet, "SLEEP_LIMIT_S", 4.0)  # on a busy machine it has to be asked by then
+    # On a busy machine it has to be asked by then.
+    monkeypatch.setattr(sleeper, "SLEEP_LIMIT_S", 4.0)
     async with open_train(tmp_path, config(tmp_path, trouble)) as train:
         await turn(train, "a")
         await turn(train, "b")
@@ -94,7 +95,7 @@ async def test_slow_waking_is_given_up(tmp_path: Path, monkeypatch: pytest.Monke
     async with open_train(tmp_path, config(tmp_path, "--sleep-s", "0.5")) as train:
         await turn(train, "a")
         await turn(train, "b")
-        monkeypatch.setattr(fleet, "WAKE_LIMIT_S", 0.05)
+        monkeypatch.setattr(sleeper, "WAKE_LIMIT_S", 0.05)
         await turn(train, "a")
 
     assert stamps(tmp_path).count("spawn") == 2
