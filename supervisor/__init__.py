@@ -56,9 +56,7 @@ its files.
     metrics/          Numbers of what this program and its models do, for Prometheus.
 
     control/          Control socket and event socket for scripts, and limits on connections.
-    restart           The next supervisor, in the process of this one.
-    standing_orders   What operators have ordered at run time, for the next supervisor.
-    startup_message   Message of `serve` on a terminal.
+    lifetime/         Beginning and end of a supervisor, and what the next one is left.
 
     app               Wiring: opens the parts in order; shutdown is the reverse.
 

@@ -2,65 +2,52 @@
 
 import logging
 import os
-import signal
-import socket
 import sys
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeVarTuple, Unpack
 
-import msgspec
 import trio
 
 from arriero.protocol.control import Done, Refusal
 from arriero.protocol.errors import ProtocolError
 from arriero.protocol.events import AnyEvent
-from arriero.protocol.lease import ListenerKind
 from arriero.protocol.records import RequestRecord
 from arriero.protocol.transport import open_context
 from arriero.protocol.values import State
-from arriero.protocol.wakefulness import LOOK_S
-from arriero.protocol.worker_config import SeenFacts, TlsFiles
+from arriero.protocol.worker_config import SeenFacts
 
 from .config.lint.exposure import exposure_elsewhere
-from .config.lint.lint import with_findings
-from .config.lint.real_disk import RealDisk
-from .config.load import Config, ModelConfig, load_with_tree, parse_listen
-from .config.schema.reader import UnknownKeys
-from .config.sources import find_sources
-from .config.values import LogLevel
-from .config.yaml.tree import Node
+from .config.load import ModelConfig
 from .control.commands import Commands
 from .control.connection_limits import keep_doors
 from .control.event_publisher import Publisher, open_publisher
 from .control.remote import open_remote_control
 from .control.server import open_control_server
-from .errors import ConfigError, Problem, SupervisorError
+from .errors import SupervisorError
 from .facts.seen_facts import FACTS_FILE_NAME, SeenModels
-from .generate.search import ModelSearch
 from .host.curve_key_file import read_keys
 from .host.file_limit import raise_descriptor_limit
 from .host.instance_file import FILE_NAME as INSTANCE_FILE_NAME
 from .host.instance_file import instance_of
-from .host.kept_ring import KeptRing
 from .host.listen_socket import (
-    listen_card,
-    listening_socket,
-    private_socket,
-    second_socket,
     where_it_listens,
 )
 from .host.log import ProgramLog, tell_warnings
 from .host.own_version import own_version
-from .host.runtime_dir import REAPER_NAME, open_runtime_dir, open_state_dir
-from .host.shortage import why
+from .host.runtime_dir import open_runtime_dir, open_state_dir
 from .host.systemd import Notifier, feed_watchdog
-from .host.tls_files import tls_files
 from .launchers.launchers import Launchers
+from .lifetime.inheritance import find_inheritance, left_processes, open_rings
+from .lifetime.listeners import hold_listeners, open_listeners
+from .lifetime.order import Order
+from .lifetime.restart import become_next, why_no_restart
+from .lifetime.shutdown import DRAIN_LIMIT_S, drain, heeded_signals, lose_patience, obey
+from .lifetime.standing_orders import OrderKeeper, read_orders
+from .lifetime.startup_message import first_words, own_url
 from .machine.monitor import Monitor
 from .memory.learned_file import SIZES_FILE_NAME
 from .memory.ram import pressure_files
@@ -71,7 +58,6 @@ from .models.fleet import open_fleet
 from .models.learned_models import LearnedModels
 from .models.memory_watch import open_memory_watch
 from .models.preload import preload
-from .models.start.adoption import ModelCard, read_model_card
 from .models.start.choices import missing_program
 from .models.start.output_log import OutputLog
 from .page_cache.holder import Holder
@@ -81,35 +67,30 @@ from .peers.late import FILE_NAME as PEERS_FILE_NAME
 from .peers.late import LatePeers
 from .pricing.feed import FILE_NAME as PRICES_FILE_NAME
 from .pricing.feed import PriceFeed
-from .processes.kept_process import Inheritance, KeptProcess, inherited_from
 from .processes.leftovers import end_leftovers
-from .processes.reaper import Reaper, Refuge, open_reaper
+from .processes.reaper import Refuge, open_reaper
 from .progress.load_stages import LoadStages
 from .progress.stage_times_file import FILE_NAME
 from .reload.change_detector import View
 from .reload.inspector import ConfigInspector
 from .reload.profiles import ProfileSwitch
 from .reload.reloader import ActiveConfig, Parts, Reloader, follow_logging
-from .reload.watcher import look_at, watch
-from .restart import become_next, why_no_restart
+from .reload.watcher import watch
 from .scheduling.dispatcher import Dispatcher
 from .scheduling.engine import Engine
 from .scheduling.messages.events import ShuttingDown
 from .slots.keeper import SlotKeeper
 from .slots.saved_files import FILE_NAME as SLOTS_FILE_NAME
-from .standing_orders import OrderKeeper, read_orders
-from .startup_message import first_words, own_url
 from .store.archive import RecordArchive
 from .store.limits import FILE_NAME as STORE_NAME
 from .store.limits import StoreLimits
 from .telemetry.exporter import SpanExporter
-from .text.addresses import Address, UnixAddress, is_loopback
 from .workers.connection_counts import open_shares
 from .workers.key_limits import KeyLimits
 from .workers.key_use_file import FILE_NAME as KEY_USE_FILE_NAME
 from .workers.key_use_file import keep_day, load_day
 from .workers.lease_server import LeaseServer, open_lease_server
-from .workers.pool import WorkerCard, WorkerPool, read_worker_card, run_workers
+from .workers.pool import WorkerPool, run_workers
 from .workers.request_log import RecordStore
 from .workers.selections import Selections
 from .workers.zygote import Zygote
@@ -118,112 +99,15 @@ log = logging.getLogger(__name__)
 
 _Ts = TypeVarTuple("_Ts")
 
-# Seconds that running requests get after SIGTERM. docker stop gives 10, systemd 90; a long answer
-# of a slow model takes a minute, and deploy/arriero.service leaves twice that.
-DRAIN_LIMIT_S = 60.0
-
 # Seconds until the `Hello` of all workers should have come; READY=1 waits no longer for a slow
 # machine.
 WORKERS_LIMIT_S = 20.0
-
-
-# Names of what the reaper holds beside processes; bytes of memory for each kind of messages. Some
-# thousand lines and records, and the last of the orders: a thousand models that unload are 8 kB.
-_LISTENER: Final = "listener"
-_OLLAMA_LISTENER: Final = "ollama-listener"
-_ADMIN_LISTENER: Final = "admin-listener"
-_RINGS: Final = {
-    "log": 2 * 1024**2,
-    "own-log": 1024**2,
-    "records": 2 * 1024**2,
-    "orders": 256 * 1024,
-}
 
 # Seconds between two orders to say which requests run.
 _WISH_S: Final = 0.25
 
 # Seconds in which zmq hands the last messages over, before the next supervisor is started.
 _LAST_WORD_S = 0.05
-
-
-class Order(msgspec.Struct, frozen=True, kw_only=True):
-    """The options of the command line.
-
-    Attributes:
-        files: Configuration files, in the order in which they are merged.
-        directory: A folder of further ones.
-        search: Finds models to serve without a configuration; then there are no files.
-        unknown: What unknown keys are.
-        watches: A change of the files is followed.
-        listen: ``host:port`` in the place of the configuration's.
-        workers: Number of workers in the place of the configuration's.
-        log_level: Least important lines of the log, in the place of the configuration's.
-        socket_dir: Folder for the sockets; see `runtime_dir.find_runtime_dir` for the default.
-        tls_cert: The certificate that clients are shown.
-        tls_key: Its key.
-    """
-
-    files: tuple[Path, ...] = ()
-    directory: Path | None = None
-    search: ModelSearch | None = None
-    unknown: UnknownKeys = "by file"
-    watches: bool = False
-    listen: str | None = None
-    workers: int | None = None
-    log_level: LogLevel | None = None
-    socket_dir: Path | None = None
-    tls_cert: Path | None = None
-    tls_key: Path | None = None
-
-    def look(self) -> View:
-        """Return the state of the configuration's files."""
-        return look_at(self.files, self.directory, lambda folder: find_sources((), folder))
-
-    def load(self) -> Config:
-        """Read the configuration; options of the command line win.
-
-        Its warnings are those of ``arriero check``, and the keys on which nothing acts.
-
-        Raises:
-            ConfigError: It cannot be used.
-        """
-        return with_findings(*self.load_with_tree(), RealDisk())
-
-    def load_with_tree(self) -> tuple[Config, Node]:
-        """Do as `load`, without looking for what is surely not meant; return the tree as well.
-
-        Raises:
-            ConfigError: It cannot be used.
-        """
-        if self.search is not None:
-            config, root = self.search.load(os.environ)
-        else:
-            config, root = load_with_tree(
-                *self.files, directory=self.directory, environ=os.environ, unknown=self.unknown
-            )
-        config = replace(
-            config,
-            listen=config.listen if self.listen is None else parse_listen(self.listen),
-            workers=config.workers if self.workers is None else self.workers,
-            logging=replace(config.logging, level=self.log_level or config.logging.level),
-            tls=self._tls(),
-        )
-        return config, root
-
-    def sources(self) -> tuple[Path, ...]:
-        """Return the files as they are now.
-
-        Raises:
-            ConfigError: There are none, or they cannot be named.
-        """
-        return find_sources(self.files, self.directory)
-
-    def _tls(self) -> TlsFiles | None:
-        try:
-            return tls_files(self.tls_cert, self.tls_key)
-        except ValueError as exc:
-            source = str(self.tls_cert or self.tls_key)
-            raise ConfigError([Problem(source, 0, 0, "", str(exc))]) from exc
 
 
 def serve(order: Order, zygote: Zygote | None, program_log: ProgramLog) -> int:
@@ -303,59 +187,19 @@ async def supervise(
         keys = KeyLimits(
             lambda: in_force.config.client_keys, load_day(kept / KEY_USE_FILE_NAME), time.time
         )
-        inheritance = await _inheritance(config, folder)
+        inheritance = await find_inheritance(config, folder)
         if inheritance is None:  # else its reaper sees to all
             await trio.to_thread.run_sync(end_leftovers, folder)
-        listener = stack.enter_context(
-            listening_socket(
-                config.listen.host,
-                config.listen.port,
-                inherited=None if inheritance is None else inheritance.take(_LISTENER),
-            )
-        )
-        listeners: list[tuple[ListenerKind, socket.socket]] = [("listen", listener)]
-        if config.ollama_listen is not None:
-            second = stack.enter_context(
-                second_socket(
-                    "ollamaListen",
-                    config.ollama_listen,
-                    None if inheritance is None else inheritance.take(_OLLAMA_LISTENER),
-                )
-            )
-            # Ollama's tools know plain HTTP there, and nobody else listens on this machine's own
-            # wire; to others its address speaks as all do.
-            own_host, _ = where_it_listens(second)
-            is_own = own_host is not None and is_loopback(own_host)
-            listeners.append(("plain" if is_own else "listen", second))
-        if config.admin_listen is not None:
-            kept_admin = None if inheritance is None else inheritance.take(_ADMIN_LISTENER)
-            if isinstance(config.admin_listen, UnixAddress):
-                admin = private_socket(config.admin_listen.path, kept_admin)
-                if not config.adopt:
-                    stack.callback(Path(config.admin_listen.path).unlink, missing_ok=True)
-            else:
-                admin = second_socket("adminListen", config.admin_listen, kept_admin)
-            listeners.append(("admin", stack.enter_context(admin)))
-        host, address = where_it_listens(listener)
+        listeners = open_listeners(config, inheritance, stack)
+        host, address = where_it_listens(listeners[0].socket)
         if (exposed := exposure_elsewhere(config, host)) is not None:
             tell_warnings([exposed])
         await stack.enter_async_context(archive.running())
         context = stack.enter_context(open_context())
         refuge = Refuge(folder, config.supervisor_grace_s) if config.adopt else None
         reaper = await stack.enter_async_context(open_reaper(refuge, inheritance, folder))
-        reaper.hold(
-            _LISTENER, listen_card(config.listen.host, config.listen.port), listener.fileno()
-        )
-        if config.ollama_listen is not None:
-            also = config.ollama_listen
-            second = listeners[1][1]
-            reaper.hold(_OLLAMA_LISTENER, listen_card(also.host, also.port), second.fileno())
-            log.info("supervisor.listens_for_ollama address=%s", where_it_listens(second)[1])
-        if config.admin_listen is not None:
-            admin = listeners[-1][1]
-            reaper.hold(_ADMIN_LISTENER, _card(config.admin_listen), admin.fileno())
-            log.info("supervisor.listens_for_admin address=%s", where_it_listens(admin)[1])
-        rings = _rings(inheritance, reaper, stack) if config.adopt else {}
+        hold_listeners(listeners, reaper)
+        rings = open_rings(inheritance, reaper, stack) if config.adopt else {}
         if inheritance is not None:
             inheritance.close_held()
         if rings:
@@ -366,7 +210,7 @@ async def supervise(
         ordered = read_orders(rings.get("orders"))
         if ordered.profile in config.profiles:
             in_force.profile = ordered.profile
-        former_models, former_workers, strangers = _sorted(inheritance)
+        left = left_processes(inheritance)
         publisher = await stack.enter_async_context(open_publisher(context, folder / "events.sock"))
         stack.enter_context(program_log.told(publisher.publish_own))
         learned = LearnedModels(kept / SIZES_FILE_NAME, kept / FILE_NAME)
@@ -444,7 +288,7 @@ async def supervise(
             return engine.view.standing(model.model)
 
         pool = WorkerPool(
-            listeners=[(kind, one.fileno()) for kind, one in listeners],
+            listeners=[(one.kind, one.socket.fileno()) for one in listeners],
             shares_fd=stack.enter_context(open_shares()),
             socket_dir=folder,
             reaper=reaper,
@@ -487,18 +331,18 @@ async def supervise(
             _background(read_ahead, lambda: in_force.config, dispatcher)
         )
         known = [
-            (lease_server.expect(card.worker, left.pid, card.proof), card.proof)
-            for left, card in former_workers
+            (lease_server.expect(card.worker, process.pid, card.proof), card.proof)
+            for process, card in left.workers
         ]
         owners = tuple(owner for owner, proof in known if proof)
         mute = tuple(owner for owner, proof in known if not proof)
         ordered.carry_out_holds(dispatcher)
         ordered.carry_out_pins(dispatcher)
-        for left, found in former_models:
-            fleet.adopt(left, found, owners, mute, unloading=found.swap in ordered.unloading)
-        for left in strangers:
-            log.warning("supervisor.left_strange pid=%d", left.pid)
-            fleet.see_off(left)
+        for process, found in left.models:
+            fleet.adopt(process, found, owners, mute, unloading=found.swap in ordered.unloading)
+        for process in left.strangers:
+            log.warning("supervisor.left_strange pid=%d", process.pid)
+            fleet.see_off(process)
         dispatcher.tell_orders(orders.note)
         await stack.enter_async_context(_background(dispatcher.keep_time))
         await stack.enter_async_context(_background(feed_watchdog, notifier))
@@ -612,13 +456,13 @@ async def supervise(
             zygote.expect(workers)
             stack.callback(zygote.close)
         await stack.enter_async_context(run_workers(pool, lease_server))
-        for left, card in former_workers:
-            pool.adopt(left, card)
+        for process, card in left.workers:
+            pool.adopt(process, card)
         pool.scale(workers)
-        signals = stack.enter_context(trio.open_signal_receiver(*_heeded_signals()))
+        signals = stack.enter_context(trio.open_signal_receiver(*heeded_signals()))
         patience = trio.CancelScope()
         await stack.enter_async_context(
-            _background(_obey, signals, told_to_stop, patience, reloader.trigger)
+            _background(obey, signals, told_to_stop, patience, reloader.trigger)
         )
         with trio.move_on_after(WORKERS_LIMIT_S):
             await pool.wait_until_serving()
@@ -651,19 +495,13 @@ async def supervise(
         notifier.stopping()
         log.info("supervisor.stopping limit_s=%.0f", DRAIN_LIMIT_S)
         with patience:
-            async with _background(_lose_patience, patience, dispatcher):
-                await _drain(dispatcher, pool)
+            async with _background(lose_patience, patience, dispatcher):
+                await drain(dispatcher, pool)
         if patience.cancelled_caught:
             log.warning("supervisor.cut_short running=%s", dispatcher.engine.running())
         dispatcher.handle(ShuttingDown(at_once=True))
     log.info("supervisor.stopped")
     return False
-
-
-def _card(address: Address | UnixAddress) -> bytes:
-    if isinstance(address, UnixAddress):
-        return address.path.encode()
-    return listen_card(address.host, address.port)
 
 
 def _store_limits(in_force: ActiveConfig, kept: Path) -> StoreLimits:
@@ -677,112 +515,6 @@ def _store_limits(in_force: ActiveConfig, kept: Path) -> StoreLimits:
         capture_bytes=activity.capture_mb * 1024**2,
         memory_rows=activity.metrics_rows,
     )
-
-
-async def _inheritance(config: Config, folder: Path) -> Inheritance | None:
-    """Return what an earlier supervisor has left; without `adopt`, end that.
-
-    Raises:
-        SupervisorError: See `inherited_from`.
-    """
-    found = await trio.to_thread.run_sync(inherited_from, folder / REAPER_NAME)
-    if found is None:
-        return None
-    log.info("supervisor.inherits processes=%d reaper=%d", len(found.processes), found.reaper)
-    if config.adopt:
-        return found
-    await trio.to_thread.run_sync(found.end)
-    return None
-
-
-def _rings(
-    inheritance: Inheritance | None, reaper: Reaper, stack: AsyncExitStack
-) -> dict[str, KeptRing]:
-    """Return the memory that outlives this process, by name; what is there is gone on with.
-
-    Raises:
-        SupervisorError: There is none.
-    """
-    rings: dict[str, KeptRing] = {}
-    for name, size in _RINGS.items():
-        _, fd = (inheritance and inheritance.take(name)) or (b"", None)
-        try:
-            ring = rings[name] = KeptRing(f"arriero-{name}", size, fd)
-        except OSError as exc:
-            raise SupervisorError(
-                f"cannot keep memory for the next supervisor: {why(exc)}"
-            ) from exc
-        stack.callback(ring.close)
-        reaper.hold(name, b"", ring.fd)
-    return rings
-
-
-def _sorted(
-    inheritance: Inheritance | None,
-) -> tuple[
-    list[tuple[KeptProcess, ModelCard]], list[tuple[KeptProcess, WorkerCard]], list[KeptProcess]
-]:
-    """Return the models, the workers, and the rest of what was left."""
-    models: list[tuple[KeptProcess, ModelCard]] = []
-    workers: list[tuple[KeptProcess, WorkerCard]] = []
-    strangers: list[KeptProcess] = []
-    for kept in inheritance.processes if inheritance is not None else ():
-        if (model := read_model_card(kept.card)) is not None:
-            models.append((kept, model))
-        elif (worker := read_worker_card(kept.card)) is not None:
-            workers.append((kept, worker))
-        else:
-            strangers.append(kept)
-    return models, workers, strangers
-
-
-async def _lose_patience(patience: trio.CancelScope, dispatcher: Dispatcher) -> None:
-    """Cancel `patience` after `DRAIN_LIMIT_S` seconds in which this process was awake."""
-    until = dispatcher.now() + DRAIN_LIMIT_S
-    while (left_s := until - dispatcher.now()) > 0:  # noqa: ASYNC110  time is all there is
-        await trio.sleep(min(left_s, LOOK_S))
-    patience.cancel()
-
-
-async def _drain(dispatcher: Dispatcher, pool: WorkerPool) -> None:
-    """Let running requests finish, and admit no new ones."""
-    dispatcher.handle(ShuttingDown())
-    await pool.finish_all()
-    await dispatcher.wait_until(lambda engine: not engine.running())
-
-
-def _heeded_signals() -> list[signal.Signals]:
-    """Return those that `_obey` handles.
-
-    A shell has SIGINT ignored in what a script runs in the background: Ctrl-C is meant for the
-    script then, which may stop us in good order.
-    """
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        return [signal.SIGTERM, signal.SIGHUP]
-    return [signal.SIGTERM, signal.SIGHUP, signal.SIGINT]
-
-
-async def _obey(
-    signals: AsyncIterator[int],
-    told_to_stop: trio.Event,
-    patience: trio.CancelScope,
-    reload: Callable[[], None],
-) -> None:
-    """Handle signals: SIGHUP reloads, the others stop.
-
-    The first of these stops in good order, the second at once.
-
-    SIGHUP from a terminal that has been closed asks to stop, as it does of every program there.
-    """
-    had_terminal = os.isatty(sys.stderr.fileno())
-    async for number in signals:
-        log.info("supervisor.signal name=%s", signal.Signals(number).name)
-        if number == signal.SIGHUP and not (had_terminal and not os.isatty(sys.stderr.fileno())):
-            reload()
-            continue
-        if told_to_stop.is_set():
-            patience.cancel()
-        told_to_stop.set()
 
 
 async def _tell_inflight(publisher: Publisher, lease_server: LeaseServer) -> None:

@@ -23,7 +23,7 @@ LAYERS = {
         < scheduling.states < scheduling.room < scheduling < config.schema ray < config
         < launchers models.signs peers slots < models.start
         < config.lint config.shown generate models page_cache telemetry workers < reload
-        < metrics < control restart standing_orders startup_message < app
+        < metrics < control lifetime < app
         < cli.render < cli < cli.chat cli.offline cli.top < __main__""",
     "worker": """
         errors limits linux < json leases http < connections < streams

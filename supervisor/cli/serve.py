@@ -17,10 +17,10 @@ from .config_options import unknown_keys
 from .find_sockets import DEFAULT_CONFIG
 
 if TYPE_CHECKING:
-    from ..app import Order
     from ..config.schema.reader import UnknownKeys
     from ..config.values import LogLevel
     from ..host.log import LogForm, ProgramLog
+    from ..lifetime.order import Order
 
 log = logging.getLogger(__name__)
 
@@ -124,8 +124,9 @@ def serve(
         config_paths = (DEFAULT_CONFIG,)
     zygote = fork_zygote()  # first: it imports what workers need, beside what comes next
     with no_collection():
-        from ..app import Order
+        from .. import app  # noqa: F401  all that `run` needs, while nothing is collected
         from ..generate.search import ModelSearch
+        from ..lifetime.order import Order
     from ..host.log import begin_log
 
     program_log = begin_log(log_level, log_format)

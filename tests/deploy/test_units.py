@@ -74,8 +74,9 @@ def test_the_service_leaves_the_program_the_time_it_takes() -> None:
     [start_s] = settings("TimeoutStartSec")
 
     from arriero.supervisor import app
+    from arriero.supervisor.lifetime import shutdown
 
-    assert float(stop_s) >= app.DRAIN_LIMIT_S + 15
+    assert float(stop_s) >= shutdown.DRAIN_LIMIT_S + 15
     assert float(start_s) > app.WORKERS_LIMIT_S
 
 

@@ -92,13 +92,13 @@ from arriero.protocol.values import (
     State,
     WorkerStatus,
 )
-from arriero.supervisor.app import Order
 from arriero.supervisor.cli import serve as cli_serve
 from arriero.supervisor.cli.config_options import as_command
 from arriero.supervisor.cli.main import COMMANDS, arriero, main
 from arriero.supervisor.cli.output import clock
 from arriero.supervisor.errors import SupervisorError
 from arriero.supervisor.generate.places import Layout, SearchPlace
+from arriero.supervisor.lifetime.order import Order
 from tests.records import record
 
 ENDPOINT = "http://127.0.0.1:5802"

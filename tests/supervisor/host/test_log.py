@@ -13,10 +13,10 @@ import trio
 from arriero.protocol.control import LogsLine
 from arriero.protocol.log_format import LogLines
 from arriero.supervisor import app
-from arriero.supervisor.app import Order
 from arriero.supervisor.config.values import LogLevel
 from arriero.supervisor.host.kept_ring import KeptRing
 from arriero.supervisor.host.log import LogForm, ProgramLog
+from arriero.supervisor.lifetime.order import Order
 
 
 @pytest.fixture

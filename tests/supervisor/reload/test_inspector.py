@@ -6,7 +6,7 @@ import pytest
 import trio
 
 from arriero.protocol.control import ConfigReply
-from arriero.supervisor.app import Order
+from arriero.supervisor.lifetime.order import Order
 from arriero.supervisor.reload.inspector import ConfigInspector
 from arriero.supervisor.reload.reloader import ActiveConfig
 from arriero.supervisor.workers.key_limits import KeyUse

@@ -2,7 +2,7 @@
 
 from arriero.supervisor.config.load import Config, parse_config
 from arriero.supervisor.errors import ConfigError, Problem
-from arriero.supervisor.restart import next_command, why_no_restart
+from arriero.supervisor.lifetime.restart import next_command, why_no_restart
 
 ADOPTS = parse_config("adopt: true", environ={})
 ENDS = parse_config("adopt: false", environ={})

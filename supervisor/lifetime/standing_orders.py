@@ -9,10 +9,10 @@ from collections.abc import Callable
 
 import msgspec
 
-from .host.kept_ring import KeptRing
-from .scheduling.dispatcher import Dispatcher
-from .scheduling.messages.events import HoldRequested, PinRequested
-from .scheduling.orders import StandingOrders
+from ..host.kept_ring import KeptRing
+from ..scheduling.dispatcher import Dispatcher
+from ..scheduling.messages.events import HoldRequested, PinRequested
+from ..scheduling.orders import StandingOrders
 
 
 class OrderNote(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@ import shlex
 import pytest
 
 from arriero.supervisor.config.load import parse_config
-from arriero.supervisor.startup_message import first_words
+from arriero.supervisor.lifetime.startup_message import first_words
 
 MODELS = "models: {hidden: {cmd: x --port ${PORT}, unlisted: true}, it's: {cmd: x --port ${PORT}}}"
 

@@ -10,10 +10,10 @@ import trio
 
 from arriero.protocol.control import Refusal, refused
 
-from .config.load import Config
-from .errors import ConfigError
-from .generate.unit_files import this_program
-from .host.file_limit import restore_own_limit
+from ..config.load import Config
+from ..errors import ConfigError
+from ..generate.unit_files import this_program
+from ..host.file_limit import restore_own_limit
 
 # Tell of sockets that systemd has handed to this process. The next one gets them from the reaper.
 _LISTEN: Final = frozenset({"LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID"})

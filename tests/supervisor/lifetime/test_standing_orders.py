@@ -6,8 +6,8 @@ from collections.abc import Generator
 import pytest
 
 from arriero.supervisor.host.kept_ring import KeptRing
+from arriero.supervisor.lifetime.standing_orders import OrderKeeper, OrderNote, read_orders
 from arriero.supervisor.scheduling.orders import StandingOrders
-from arriero.supervisor.standing_orders import OrderKeeper, OrderNote, read_orders
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import json
 import shlex
 from ipaddress import ip_address
 
-from .config.values import Config
+from ..config.values import Config
 
 
 def first_words(config: Config, address: str, init: str = "") -> str:
