@@ -9,10 +9,11 @@ from typing import Final
 
 import msgspec
 
-from arriero.protocol.read_json import BadJson, JsonReader
+from arriero.protocol.read_json import JsonReader
 from arriero.protocol.worker_config import SeenFacts
 
 from ..host.state_file import load_state, save_state
+from ..text.entries import NamedEntries
 
 log = logging.getLogger(__name__)
 
@@ -22,15 +23,20 @@ FACTS_FILE_NAME: Final = "facts.json"
 MAX_ENTRIES: Final = 500
 
 
-class _StoredFacts(msgspec.Struct):
-    """The file: newest entry last."""
-
-    v: int = 0
-    facts: dict[str, msgspec.Raw] = {}
+_stored_facts = JsonReader(SeenFacts)
 
 
-_stored = JsonReader(_StoredFacts)
-_stored_one = JsonReader(SeenFacts)
+class FactsByCommand(NamedEntries[SeenFacts]):
+    """Facts by the fingerprints of commands."""
+
+    FIELD = "facts"
+    MOST = MAX_ENTRIES
+    SUBJECT = "what was seen of models"
+
+    @staticmethod
+    def read(raw: msgspec.Raw) -> SeenFacts:
+        """Return the facts of one model."""
+        return _stored_facts.read(raw)
 
 
 class SeenModels:
@@ -40,11 +46,9 @@ class SeenModels:
         path: The file. It is read once; blocks for a small one.
     """
 
-    VERSION: Final = 1
-
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._facts: dict[str, SeenFacts] = load_state(path, "facts", _nothing, _decoded, log)
+        self._facts = load_state(path, "facts", FactsByCommand, FactsByCommand.decode, log)
 
     def __len__(self) -> int:
         return len(self._facts)
@@ -54,38 +58,9 @@ class SeenModels:
         return self._facts.get(fingerprint)
 
     def learn(self, fingerprint: str, facts: SeenFacts) -> bool:
-        """Keep what a server has told; return whether that is news. Blocks for one small file.
-
-        The oldest entry goes when there are too many.
-        """
+        """Keep what a server has told; return whether that is news. Blocks for one small file."""
         if facts == SeenFacts() or self._facts.get(fingerprint) == facts:
             return False
-        self._facts.pop(fingerprint, None)
-        self._facts[fingerprint] = facts
-        while len(self._facts) > MAX_ENTRIES:
-            del self._facts[next(iter(self._facts))]
-        stored = {"v": self.VERSION, "facts": self._facts}
-        data = msgspec.json.format(msgspec.json.encode(stored), indent=1) + b"\n"
-        save_state(self._path, "facts", data, log)
+        self._facts.put(fingerprint, facts)
+        save_state(self._path, "facts", self._facts.encode(), log)
         return True
-
-
-def _nothing() -> dict[str, SeenFacts]:
-    return {}
-
-
-def _decoded(data: bytes) -> dict[str, SeenFacts]:
-    """Read the file; an entry that cannot be read is left out.
-
-    Raises:
-        ValueError: It is something else altogether.
-    """
-    try:
-        stored = _stored.read(data)
-    except BadJson as exc:
-        raise ValueError(f"cannot read what was seen of models: {exc}") from exc
-    if stored.v != SeenModels.VERSION:
-        raise ValueError(f"cannot read what was seen of models, of version {stored.v}")
-    read = {name: _stored_one.find(raw) for name, raw in stored.facts.items()}
-    found = {name: facts for name, facts in read.items() if facts is not None}
-    return dict(list(found.items())[-MAX_ENTRIES:])

@@ -70,7 +70,7 @@ class LearnedModels:
 
     def learn_asleep(self, fingerprint: str, kept: Amounts) -> None:
         """Keep what was seen last while it slept. Blocks for one small file."""
-        self._sizes.replace(_asleep(fingerprint), kept)
+        self._sizes.put(_asleep(fingerprint), kept)
         save_sizes(self._path, self._sizes)
 
     def raise_to(self, fingerprint: str, least: Amounts) -> None:

@@ -13,7 +13,7 @@ import msgspec
 from arriero.digests import sha256
 from arriero.protocol.read_json import JsonReader
 
-from ..text.entries import read_entries, write_entries
+from ..text.entries import NamedEntries
 
 # Commands that are remembered. Ten times as many as a large configuration has models, and yet a
 # file of some 60 kB: old commands fall out by themselves.
@@ -72,67 +72,33 @@ class _StoredTimes(msgspec.Struct):
 _stored_times = JsonReader(_StoredTimes)
 
 
-class Durations:
+class Durations(NamedEntries[StageTimes]):
     """Learned stage times by fingerprint, the most recently learned last."""
 
-    VERSION: Final = 1
+    FIELD = "times"
+    MOST = MAX_ENTRIES
+    SUBJECT = "learned durations"
 
-    def __init__(self) -> None:
-        self._times: dict[str, StageTimes] = {}
-
-    def __len__(self) -> int:
-        return len(self._times)
-
-    def __repr__(self) -> str:
-        return f"<Durations of {len(self)} commands>"
-
-    def get(self, fingerprint: str) -> StageTimes | None:
-        """Return the known times of that command."""
-        return self._times.get(fingerprint)
+    @staticmethod
+    def read(raw: msgspec.Raw) -> StageTimes | None:
+        """Return the times of one command; None if no start takes so long."""
+        found = _stored_times.read(raw)
+        try:
+            return StageTimes(
+                starting_s=found.starting_s, loading_s=found.loading_s, warming_s=found.warming_s
+            )
+        except ValueError:
+            return None
 
     def learn(self, fingerprint: str, observed: StageTimes) -> None:
-        """Take the times of one start that succeeded.
-
-        The oldest entry goes when there are too many.
-        """
-        before = self._times.pop(fingerprint, observed)
-        self._times[fingerprint] = StageTimes(
+        """Take the times of one start that succeeded."""
+        before = self.get(fingerprint) or observed
+        mean = StageTimes(
             starting_s=_mean(before.starting_s, observed.starting_s),
             loading_s=_mean(before.loading_s, observed.loading_s),
             warming_s=_mean(before.warming_s, observed.warming_s),
         )
-        self._drop_oldest()
-
-    def encode(self) -> bytes:
-        """Return all of it as JSON."""
-        return write_entries("times", self.VERSION, self._times)
-
-    @classmethod
-    def decode(cls, data: bytes) -> "Durations":
-        """Read what `encode` wrote. An entry that can't be true is left out.
-
-        Raises:
-            ValueError: It is something else altogether. Nothing else is raised.
-        """
-        durations = cls()
-        durations._times = read_entries(
-            data, "times", cls.VERSION, _possible, most=MAX_ENTRIES, subject="learned durations"
-        )
-        return durations
-
-    def _drop_oldest(self) -> None:
-        while len(self._times) > MAX_ENTRIES:
-            del self._times[next(iter(self._times))]
-
-
-def _possible(raw: msgspec.Raw) -> StageTimes | None:
-    found = _stored_times.read(raw)
-    try:
-        return StageTimes(
-            starting_s=found.starting_s, loading_s=found.loading_s, warming_s=found.warming_s
-        )
-    except ValueError:
-        return None
+        self.put(fingerprint, mean)
 
 
 def _mean(before: float, newest: float) -> float:

@@ -14,7 +14,7 @@ import msgspec
 
 from arriero.protocol.read_json import JsonReader
 
-from ..text.entries import read_entries, write_entries
+from ..text.entries import NamedEntries
 
 # Models whose slots are remembered; a limit for what is read, rather than for anybody's folder.
 MAX_MODELS: Final = 500
@@ -100,67 +100,44 @@ class SavedModel(msgspec.Struct, frozen=True, kw_only=True):
 _saved_model: Final = JsonReader(SavedModel)
 
 
-class Manifest:
+class Manifest(NamedEntries[SavedModel]):
     """The saved slots of all models, the one saved last at the end."""
 
-    def __init__(self) -> None:
-        self._models: dict[str, SavedModel] = {}
+    FIELD = "models"
+    VERSION = VERSION
+    MOST = MAX_MODELS
+    SUBJECT = "the manifest of saved slots"
 
-    def __repr__(self) -> str:
-        return f"<Manifest of {len(self._models)} models>"
-
-    def get(self, model: str) -> SavedModel | None:
-        """Return what is saved of `model`."""
-        return self._models.get(model)
+    @staticmethod
+    def read(raw: msgspec.Raw) -> SavedModel | None:
+        """Return what is saved of one model; None if it is not to be believed."""
+        saved = _saved_model.read(raw)
+        return saved if _makes_sense(saved.slots) else None
 
     def put(self, model: str, saved: SavedModel) -> None:
-        """Note what is saved of `model`, in the place of what was."""
-        self._models.pop(model, None)
-        self._models[model] = saved
+        """Note what is saved of `model`, in the place of what was.
+
+        None of the others goes: their files are still there.
+        """
+        self.remove(model)
+        self._entries[model] = saved
 
     def remove(self, model: str) -> None:
         """Forget what is saved of `model`."""
-        self._models.pop(model, None)
+        self._entries.pop(model, None)
 
     def models(self) -> tuple[str, ...]:
         """Return the models of which something is saved, the oldest first."""
-        return tuple(self._models)
+        return tuple(self._entries)
 
     def beyond(self, most_bytes: int) -> Iterator[str]:
         """Give the models that have to go for the rest to take `most_bytes`, the oldest first."""
-        total = sum(saved.size_bytes for saved in self._models.values())
-        for model, saved in self._models.items():
+        total = sum(saved.size_bytes for saved in self._entries.values())
+        for model, saved in self._entries.items():
             if total <= most_bytes:
                 return
             total -= saved.size_bytes
             yield model
-
-    def encode(self) -> bytes:
-        """Return all of it as JSON."""
-        return write_entries("models", VERSION, self._models)
-
-    @classmethod
-    def decode(cls, data: bytes) -> "Manifest":
-        """Read what `encode` wrote. An entry that cannot be true is left out.
-
-        Raises:
-            ValueError: It is something else altogether. Nothing else is raised.
-        """
-        manifest = cls()
-        manifest._models = read_entries(
-            data,
-            "models",
-            VERSION,
-            _possible,
-            most=MAX_MODELS,
-            subject="the manifest of saved slots",
-        )
-        return manifest
-
-
-def _possible(raw: msgspec.Raw) -> SavedModel | None:
-    saved = _saved_model.read(raw)
-    return saved if _makes_sense(saved.slots) else None
 
 
 def _makes_sense(slots: Iterable[SavedSlot]) -> bool:
