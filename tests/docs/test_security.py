@@ -4,8 +4,6 @@ import json
 import re
 from typing import Any
 
-import pytest
-
 from tests.paths import ROOT
 
 PAGES = ("docs/security.md", "SECURITY.md", "docs/reliability.md")
@@ -40,14 +38,6 @@ def is_key(dotted: str) -> bool:
         return any(kinds) or (name in known and within(known[name], rest))
 
     return within(schema, dotted.split("."))
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_what_a_page_links_to_is_there(page: str) -> None:
-    text = (ROOT / page).read_text()
-    links = re.findall(r"\]\(([^)#]+)\)", text)
-    lost = [link for link in links if not (ROOT / page).parent.joinpath(link).exists()]
-    assert lost == []
 
 
 def test_each_promise_has_a_test() -> None:

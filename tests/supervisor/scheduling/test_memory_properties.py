@@ -68,6 +68,12 @@ class MemoryWorld(World):
         assert self.engine._placement.room is not None
         return self.engine._placement.room
 
+    def comes_to_rest(self) -> None:
+        """From now on all goes well, for half an hour."""
+        for _ in range(60):
+            self.all_is_free()
+            self.everything_goes_well(31)
+
     def specs(self) -> tuple[Spec, ...]:
         return tuple(
             Spec(
@@ -295,9 +301,7 @@ def test_nothing_starts_twice_and_nobody_is_forgotten(
     steps: Sequence[tuple],  # type: ignore[type-arg]
 ) -> None:
     world.live_through(steps)
-    for _ in range(60):
-        world.all_is_free()
-        world.everything_goes_well(31)
+    world.comes_to_rest()
 
     assert world.waiting == {}, world.engine
     assert world.engine.view.queue() == ()
@@ -310,9 +314,7 @@ def test_all_have_their_place_while_models_sleep_and_wake(
     steps: Sequence[tuple],  # type: ignore[type-arg]
 ) -> None:
     world.live_through(steps)
-    for _ in range(60):
-        world.all_is_free()
-        world.everything_goes_well(31)
+    world.comes_to_rest()
 
     assert world.waiting == {}, world.engine
 
