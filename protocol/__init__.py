@@ -12,7 +12,7 @@ Lowest first; a file imports only from those above it (tests/test_layers.py):
     machine            what the machine is, and samples of what it does
     worker_config      the part of the configuration that workers need
     events             what the supervisor publishes (XPUB)
-    control            requests of scripts, and replies (REQ/REP)
+    control/           requests of scripts, and replies (REQ/REP)
     lease              messages between a worker and the supervisor (DEALER/ROUTER)
     codec              messages <-> bytes; total: any bytes give a message or one error
     sequence           numbers of published events: "this one follows" | "you missed some"

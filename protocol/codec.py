@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 import msgspec
 
-from .control import AnyReply, AnyRequest, ControlReply, Refusal
+from .control.base import ControlReply, Refusal
+from .control.messages import AnyReply, AnyRequest
 from .errors import RemoteProtocolError
 from .events import AnyEvent, topic_of
 from .lease import Finished, FromSupervisor, FromWorker

@@ -12,7 +12,7 @@ from typing import Final, TypeVarTuple, Unpack
 
 import trio
 
-from arriero.protocol.control import Done, Refusal
+from arriero.protocol.control.base import Done, Refusal
 from arriero.protocol.errors import ProtocolError
 from arriero.protocol.events import AnyEvent
 from arriero.protocol.records import RequestRecord

@@ -11,11 +11,7 @@ import trio
 import zmq
 
 from arriero.protocol.codec import decode_reply, encode
-from arriero.protocol.control import (
-    ControlReply,
-    ControlRequest,
-    Refusal,
-)
+from arriero.protocol.control.base import ControlReply, ControlRequest, Refusal
 from arriero.protocol.errors import RemoteProtocolError
 from arriero.protocol.transport import connected
 from arriero.protocol.values import ErrorInfo

@@ -17,14 +17,11 @@ import trio
 import zmq
 
 from arriero.protocol.codec import decode_event
-from arriero.protocol.control import (
-    ActivityReply,
-    ActivityRequest,
+from arriero.protocol.control.models import LogsLine, LogsReply, LogsRequest
+from arriero.protocol.control.requests import ActivityReply, ActivityRequest
+from arriero.protocol.control.running import (
     DecisionsReply,
     DecisionsRequest,
-    LogsLine,
-    LogsReply,
-    LogsRequest,
     StatusReply,
     StatusRequest,
 )

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, BinaryIO, Final
 
 import click
 
-from arriero.protocol.control import (
-    MAX_WORKERS,
-    Done,
+from arriero.protocol.control.base import Done
+from arriero.protocol.control.models import (
     ExplainReply,
     ExplainRequest,
     HoldReply,
@@ -16,29 +15,30 @@ from arriero.protocol.control import (
     LogsLine,
     LogsReply,
     LogsRequest,
-    PingReply,
-    PingRequest,
     PinRequest,
-    PreviewReply,
-    PreviewRequest,
     ProfileRequest,
     ProfilesReply,
     ProfilesRequest,
     ReleaseRequest,
-    ReloadReply,
-    ReloadRequest,
+    SwapReply,
+    SwapRequest,
+    UnloadReply,
+    UnloadRequest,
+)
+from arriero.protocol.control.requests import PreviewReply, PreviewRequest
+from arriero.protocol.control.running import (
+    MAX_WORKERS,
+    PingReply,
+    PingRequest,
     RestartRequest,
     ScaleRequest,
     ShutdownRequest,
     StatusReply,
     StatusRequest,
-    SwapReply,
-    SwapRequest,
-    UnloadReply,
-    UnloadRequest,
     WorkersReply,
     WorkersRequest,
 )
+from arriero.protocol.control.settings import ReloadReply, ReloadRequest
 from arriero.protocol.events import AnyEvent, LogLine, OwnLine, ProgressMade, StateChanged
 
 from .completing import model_names

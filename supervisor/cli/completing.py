@@ -10,7 +10,8 @@ from typing import Final
 import click
 from click.shell_completion import BashComplete, split_arg_string
 
-from arriero.protocol.control import Refusal, StatusReply, StatusRequest
+from arriero.protocol.control.base import Refusal
+from arriero.protocol.control.running import StatusReply, StatusRequest
 
 from .connection import open_link
 from .find_sockets import CommandFailed, socket_folder

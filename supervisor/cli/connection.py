@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 import zmq
 
 from arriero.protocol.codec import MAX_MESSAGE_BYTES, decode_event, decode_reply, encode
-from arriero.protocol.control import ControlReply, ControlRequest, Refusal
+from arriero.protocol.control.base import ControlReply, ControlRequest, Refusal
 from arriero.protocol.errors import RemoteProtocolError
 from arriero.protocol.events import AnyEvent
 

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from arriero.protocol.control import StatusReply
+from arriero.protocol.control.running import StatusReply
 from arriero.protocol.events import (
     AnyEvent,
     Heartbeat,

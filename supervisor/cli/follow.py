@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 
-from arriero.protocol.control import Refusal, StatusReply, StatusRequest
+from arriero.protocol.control.base import Refusal
+from arriero.protocol.control.running import StatusReply, StatusRequest
 from arriero.protocol.events import AnyEvent
 
 from .connection import ControlConnection, Subscription

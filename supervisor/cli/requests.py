@@ -10,7 +10,7 @@ import click
 from msgspec.structs import astuple, replace
 
 from arriero.protocol.codec import encode
-from arriero.protocol.control import (
+from arriero.protocol.control.requests import (
     ActivityReply,
     ActivityRequest,
     CancelReply,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from arriero.protocol.control import MAX_WORKERS
+from arriero.protocol.control.running import MAX_WORKERS
 from arriero.protocol.errors import ProtocolError
 
 from ..errors import SupervisorError

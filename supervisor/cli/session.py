@@ -10,13 +10,8 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
-from arriero.protocol.control import (
-    ControlReply,
-    ControlRequest,
-    ExplainReply,
-    ExplainRequest,
-    Refusal,
-)
+from arriero.protocol.control.base import ControlReply, ControlRequest, Refusal
+from arriero.protocol.control.models import ExplainReply, ExplainRequest
 
 from ..text.printable import clean
 from .connection import ControlConnection, open_link

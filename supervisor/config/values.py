@@ -7,7 +7,7 @@ from itertools import chain
 from types import MappingProxyType
 from typing import Final, Literal, TypeAlias, get_args
 
-from arriero.protocol.control import MAX_WORKERS
+from arriero.protocol.control.running import MAX_WORKERS
 from arriero.protocol.worker_config import (
     DEFAULT_MARKER,
     IGNORED_PATHS,

@@ -11,57 +11,60 @@ import trio
 from msgspec.structs import replace
 
 from arriero.protocol.codec import AnyReply
-from arriero.protocol.control import (
-    MAX_WORKERS,
-    ActivityRequest,
-    AnyRequest,
-    CancelReply,
-    CancelRequest,
-    CaptureRequest,
-    CapturesRequest,
-    ConfigRequest,
-    DecisionsReply,
-    DecisionsRequest,
-    Done,
-    ExplainReply,
-    ExplainRequest,
+from arriero.protocol.control.base import Done, Refusal, refused
+from arriero.protocol.control.measures import (
     HardwareReply,
     HardwareRequest,
-    HistoryRequest,
+    MetricsRequest,
+    PerformanceReply,
+    PerformanceRequest,
+)
+from arriero.protocol.control.messages import AnyRequest
+from arriero.protocol.control.models import (
+    ExplainReply,
+    ExplainRequest,
     HoldReply,
     HoldRequest,
     LogsReply,
     LogsRequest,
-    MetricsRequest,
-    PerformanceReply,
-    PerformanceRequest,
-    PingReply,
-    PingRequest,
     PinRequest,
     PlaceStanding,
-    PreviewReply,
-    PreviewRequest,
     ProfileRequest,
     ProfilesRequest,
-    Refusal,
     ReleaseRequest,
-    ReloadRequest,
-    RestartRequest,
-    RowsRequest,
-    ScaleRequest,
-    ShutdownRequest,
-    SpeedsRequest,
-    StatusReply,
-    StatusRequest,
     SwapReply,
     SwapRequest,
     UnloadReply,
     UnloadRequest,
+)
+from arriero.protocol.control.requests import (
+    ActivityRequest,
+    CancelReply,
+    CancelRequest,
+    CaptureRequest,
+    CapturesRequest,
+    HistoryRequest,
+    PreviewReply,
+    PreviewRequest,
+    RowsRequest,
+    SpeedsRequest,
     UsageRequest,
+)
+from arriero.protocol.control.running import (
+    MAX_WORKERS,
+    DecisionsReply,
+    DecisionsRequest,
+    PingReply,
+    PingRequest,
+    RestartRequest,
+    ScaleRequest,
+    ShutdownRequest,
+    StatusReply,
+    StatusRequest,
     WorkersReply,
     WorkersRequest,
-    refused,
 )
+from arriero.protocol.control.settings import ConfigRequest, ReloadRequest
 from arriero.protocol.events import Decision
 from arriero.protocol.lease import CancelResult, PreviewOutcome
 from arriero.protocol.values import ErrorInfo, PeerStatus

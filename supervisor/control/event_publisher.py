@@ -13,7 +13,7 @@ import zmq
 
 from arriero.digests import random_hex
 from arriero.protocol.codec import encode_event
-from arriero.protocol.control import LogsLine
+from arriero.protocol.control.models import LogsLine
 from arriero.protocol.events import AnyEvent, Heartbeat, OwnLine, RequestEnded, topic_of
 from arriero.protocol.flood_log import FloodLog
 from arriero.protocol.records import RequestRecord

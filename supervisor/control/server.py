@@ -15,7 +15,8 @@ import trio
 import zmq
 
 from arriero.protocol.codec import MAX_MESSAGE_BYTES, AnyReply, encode, read_request
-from arriero.protocol.control import AnyRequest, Refusal, refused
+from arriero.protocol.control.base import Refusal, refused
+from arriero.protocol.control.messages import AnyRequest
 from arriero.protocol.errors import PeerGone, RemoteProtocolError
 from arriero.protocol.flood_log import FloodLog
 from arriero.protocol.transport import FrameSocket, QueueLimits, bound

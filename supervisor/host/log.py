@@ -18,7 +18,7 @@ from typing import Final, Literal, TypeAlias
 import msgspec
 import trio
 
-from arriero.protocol.control import LogsLine
+from arriero.protocol.control.models import LogsLine
 from arriero.protocol.log_format import LineFormatter, LogLines, for_journal, writes_to_journal
 
 from ..llamacpp.api_key import LEAST_SECRET

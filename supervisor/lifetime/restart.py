@@ -8,7 +8,7 @@ from typing import Final, NoReturn
 
 import trio
 
-from arriero.protocol.control import Refusal, refused
+from arriero.protocol.control.base import Refusal, refused
 
 from ..config.load import Config
 from ..errors import ConfigError

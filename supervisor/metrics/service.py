@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 import trio
 
-from arriero.protocol.control import MetricsReply
+from arriero.protocol.control.measures import MetricsReply
 from arriero.protocol.values import PeerStatus
 
 from ..machine.monitor import Monitor

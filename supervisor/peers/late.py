@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from arriero.protocol.control import PlaceStanding
+from arriero.protocol.control.models import PlaceStanding
 from arriero.protocol.lease import PeerFailed
 from arriero.protocol.records import RequestRecord
 from arriero.protocol.values import PeerStatus, State

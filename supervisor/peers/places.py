@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from arriero.protocol.control import PlaceStanding
+from arriero.protocol.control.models import PlaceStanding
 
 from ..config.names import PeerModels
 from ..scheduling.view import ModelDemand

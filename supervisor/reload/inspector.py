@@ -6,13 +6,8 @@ from typing import Final, Literal
 
 import trio
 
-from arriero.protocol.control import (
-    ConfigFile,
-    ConfigRemark,
-    ConfigReply,
-    KeyStatus,
-    Refusal,
-)
+from arriero.protocol.control.base import Refusal
+from arriero.protocol.control.settings import ConfigFile, ConfigRemark, ConfigReply, KeyStatus
 from arriero.protocol.values import ConfigChanges, ErrorInfo
 
 from ..config.diff import diff

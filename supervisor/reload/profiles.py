@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable
 
-from arriero.protocol.control import ProfilesReply
+from arriero.protocol.control.models import ProfilesReply
 from arriero.protocol.events import ConfigChanged
 from arriero.protocol.values import ErrorInfo, ProfileStatus
 

@@ -12,7 +12,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 import msgspec
 import trio
 
-from arriero.protocol.control import Refusal, ReloadReply, refused
+from arriero.protocol.control.base import Refusal, refused
+from arriero.protocol.control.settings import ReloadReply
 from arriero.protocol.events import AnyEvent, ConfigChanged
 from arriero.protocol.flood_log import FloodLog
 from arriero.protocol.values import ConfigChanges, ConfigStatus, ErrorInfo, FailedReload

@@ -3,7 +3,7 @@
 import math
 from typing import NamedTuple
 
-from arriero.protocol.control import ExplainReply
+from arriero.protocol.control.models import ExplainReply
 from arriero.protocol.records import UpstreamKind
 from arriero.protocol.values import DeviceStatus, ModelStatus, QueueEntry, State
 

@@ -13,17 +13,17 @@ from decimal import Decimal
 from itertools import pairwise
 from typing import Final, get_args
 
-from arriero.protocol.control import (
+from arriero.protocol.control.base import Refusal
+from arriero.protocol.control.messages import AnyReply
+from arriero.protocol.control.requests import (
     ActivityReply,
     ActivityRequest,
-    AnyReply,
     CaptureReply,
     CaptureRequest,
     CapturesReply,
     CapturesRequest,
     HistoryReply,
     HistoryRequest,
-    Refusal,
     RowsReply,
     RowsRequest,
     SpeedsReply,

@@ -26,7 +26,8 @@ import msgspec
 import trio
 
 from arriero.protocol.codec import encode_finished
-from arriero.protocol.control import AnyReply, Refusal
+from arriero.protocol.control.base import Refusal
+from arriero.protocol.control.messages import AnyReply
 from arriero.protocol.flood_log import FloodLog
 from arriero.protocol.values import ErrorInfo, StoreStatus
 

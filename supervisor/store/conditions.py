@@ -4,7 +4,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from arriero.protocol.control import SortColumn
+from arriero.protocol.control.requests import SortColumn
 from arriero.protocol.records import RecordFilter, Viewer
 
 from .columns import Cell

@@ -11,7 +11,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
-from arriero.protocol.control import (
+from arriero.protocol.control.requests import (
     ActivityRequest,
     CaptureRequest,
     CapturesRequest,

@@ -17,9 +17,9 @@ from typing import Final, TypeAlias, assert_never
 
 import msgspec
 
-from arriero.protocol.control import (
+from arriero.protocol.control.messages import AnyReply
+from arriero.protocol.control.requests import (
     ActivityRequest,
-    AnyReply,
     CaptureRequest,
     CapturesRequest,
     HistoryRequest,

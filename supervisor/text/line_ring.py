@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from sys import getsizeof
 from typing import Final
 
-from arriero.protocol.control import LogsLine
+from arriero.protocol.control.models import LogsLine
 
 # Of memory, for each line beside its text.
 _LINE_BYTES: Final = 150

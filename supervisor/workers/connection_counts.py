@@ -4,7 +4,7 @@ import os
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from arriero.protocol.control import SLOT_BYTES, TABLE_BYTES
+from arriero.protocol.control.running import SLOT_BYTES, TABLE_BYTES
 
 from ..errors import SupervisorError
 

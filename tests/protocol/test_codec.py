@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.protocol import control, lease
+from arriero.protocol import lease
 from arriero.protocol.codec import (
     MAX_MESSAGE_BYTES,
     decode_event,
@@ -18,6 +18,25 @@ from arriero.protocol.codec import (
     read_from_worker,
     read_request,
 )
+from arriero.protocol.control.base import Refusal
+from arriero.protocol.control.messages import AnyRequest
+from arriero.protocol.control.models import (
+    ExplainRequest,
+    LogsRequest,
+    SwapReply,
+    SwapRequest,
+    UnloadRequest,
+)
+from arriero.protocol.control.requests import ActivityRequest, CancelRequest, PreviewRequest
+from arriero.protocol.control.running import (
+    PingRequest,
+    RestartRequest,
+    ScaleRequest,
+    ShutdownRequest,
+    StatusRequest,
+    WorkersRequest,
+)
+from arriero.protocol.control.settings import ReloadRequest
 from arriero.protocol.errors import LocalProtocolError, RemoteProtocolError
 from arriero.protocol.events import LogLine, ProgressMade, RequestEnded, StateChanged
 from arriero.protocol.values import ErrorInfo, Progress
@@ -29,32 +48,32 @@ READERS = (read_request, read_from_worker, read_from_supervisor)
 @pytest.mark.parametrize(
     "request_",
     [
-        control.PingRequest(),
-        control.StatusRequest(),
-        control.SwapRequest(model="qwen", wait=False),
-        control.UnloadRequest(mode="now"),
-        control.LogsRequest(lines=3),
-        control.ExplainRequest(model="qwen"),
-        control.PreviewRequest(body="{}", headers=(("a", "b"),)),
-        control.ReloadRequest(dry_run=True, drain=True),
-        control.CancelRequest(request_id="r1"),
-        control.ActivityRequest(limit=3, request_id="r1"),
-        control.WorkersRequest(),
-        control.ScaleRequest(workers=2),
-        control.ShutdownRequest(),
-        control.RestartRequest(),
+        PingRequest(),
+        StatusRequest(),
+        SwapRequest(model="qwen", wait=False),
+        UnloadRequest(mode="now"),
+        LogsRequest(lines=3),
+        ExplainRequest(model="qwen"),
+        PreviewRequest(body="{}", headers=(("a", "b"),)),
+        ReloadRequest(dry_run=True, drain=True),
+        CancelRequest(request_id="r1"),
+        ActivityRequest(limit=3, request_id="r1"),
+        WorkersRequest(),
+        ScaleRequest(workers=2),
+        ShutdownRequest(),
+        RestartRequest(),
     ],
 )
-def test_a_request_is_read_as_it_was_written(request_: control.AnyRequest) -> None:
+def test_a_request_is_read_as_it_was_written(request_: AnyRequest) -> None:
     assert read_request(encode(request_)) == request_
 
 
 def test_a_shell_can_ask_with_the_least_of_words() -> None:
-    assert read_request(b'{"cmd":"swap","model":"qwen"}') == control.SwapRequest(model="qwen")
+    assert read_request(b'{"cmd":"swap","model":"qwen"}') == SwapRequest(model="qwen")
 
 
 def test_fields_of_a_newer_version_are_ignored() -> None:
-    assert read_request(b'{"v":1,"cmd":"ping","colour":"blue"}') == control.PingRequest()
+    assert read_request(b'{"v":1,"cmd":"ping","colour":"blue"}') == PingRequest()
 
 
 @pytest.mark.parametrize(
@@ -140,16 +159,16 @@ def test_any_frames_give_an_event_or_one_error(frames: list[bytes]) -> None:
 
 
 def test_a_reply_is_what_was_hoped_for_or_a_refusal() -> None:
-    good = control.SwapReply(model="qwen", state="ready", took_s=3.1)
-    bad = control.Refusal(error=ErrorInfo(code="unknown_model", message="there is no model 'x'"))
-    assert decode_reply(encode(good), control.SwapReply) == good
-    assert decode_reply(encode(bad), control.SwapReply) == bad
+    good = SwapReply(model="qwen", state="ready", took_s=3.1)
+    bad = Refusal(error=ErrorInfo(code="unknown_model", message="there is no model 'x'"))
+    assert decode_reply(encode(good), SwapReply) == good
+    assert decode_reply(encode(bad), SwapReply) == bad
 
 
 @pytest.mark.parametrize("data", [b"", b"{}", b'{"ok":true}', b'{"ok":7}', b"[]"])
 def test_a_reply_of_another_kind_is_refused(data: bytes) -> None:
     with pytest.raises(RemoteProtocolError):
-        decode_reply(data, control.SwapReply)
+        decode_reply(data, SwapReply)
 
 
 @pytest.mark.parametrize("fraction", [-0.01, 1.01])

@@ -13,7 +13,10 @@ import trio
 import zmq
 
 from arriero.protocol.codec import AnyReply, decode_reply, encode
-from arriero.protocol.control import AnyRequest, Done, LogsRequest, PingRequest, Refusal
+from arriero.protocol.control.base import Done, Refusal
+from arriero.protocol.control.messages import AnyRequest
+from arriero.protocol.control.models import LogsRequest
+from arriero.protocol.control.running import PingRequest
 from arriero.protocol.lease import Grant, Refuse
 from arriero.protocol.transport import connected, open_context
 from arriero.supervisor.control.server import open_control_server

@@ -16,7 +16,7 @@ import msgspec
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from arriero.protocol.control import StatusReply
+from arriero.protocol.control.running import StatusReply
 from arriero.protocol.events import (
     MAX_DECISIONS,
     AnyEvent,

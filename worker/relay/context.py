@@ -7,7 +7,8 @@ from typing import Final, Protocol, TypeVar
 
 import trio
 
-from arriero.protocol.control import ControlReply, ControlRequest, UnloadReply, UnloadRequest
+from arriero.protocol.control.base import ControlReply, ControlRequest
+from arriero.protocol.control.models import UnloadReply, UnloadRequest
 from arriero.protocol.lease import (
     CancelAnswer,
     CancelQuery,

@@ -11,7 +11,7 @@ does not move although connections wait is not waited for any longer, until it m
 import mmap
 from typing import Final
 
-from arriero.protocol.control import TABLE_BYTES
+from arriero.protocol.control.running import TABLE_BYTES
 
 # Seconds for which one connection is left to others, and after which nobody waits for a worker
 # that has taken none. The first is what a connection may wait longer for its worker.

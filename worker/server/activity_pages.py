@@ -10,14 +10,13 @@ import trio
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from arriero.protocol.control import (
+from arriero.protocol.control.base import ControlReply, ControlRequest
+from arriero.protocol.control.requests import (
     ActivityReply,
     ActivityRequest,
     CaptureReply,
     CaptureRequest,
     CapturesReply,
-    ControlReply,
-    ControlRequest,
     HistoryReply,
     RowsReply,
     SpeedsReply,

@@ -20,7 +20,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing import BaseConverter
 
 import arriero
-from arriero.protocol.control import (
+from arriero.protocol.control.measures import (
     HardwareReply,
     HardwareRequest,
     MetricsReply,

@@ -5,21 +5,18 @@ from typing import Final, Protocol
 from quart import Response, g, render_template, request
 
 import arriero
-from arriero.protocol.control import (
-    ConfigReply,
-    ConfigRequest,
-    Done,
+from arriero.protocol.control.base import Done
+from arriero.protocol.control.models import (
     ExplainReply,
     ExplainRequest,
     HoldReply,
     HoldRequest,
     PinRequest,
     ReleaseRequest,
-    ReloadReply,
-    ReloadRequest,
     SwapReply,
     SwapRequest,
 )
+from arriero.protocol.control.settings import ConfigReply, ConfigRequest, ReloadReply, ReloadRequest
 from arriero.protocol.read_json import BadJson, JsonReader
 
 from ..apis.management import page_routes as declared

@@ -8,7 +8,7 @@ from typing import Any, Final
 import click
 import msgspec
 
-from arriero.protocol.control import StatusReply, StatusRequest
+from arriero.protocol.control.running import StatusReply, StatusRequest
 
 from ...errors import ConfigError
 from ..connection import open_link

@@ -2,7 +2,7 @@
 
 from typing import assert_never
 
-from arriero.protocol.control import LogsLine
+from arriero.protocol.control.models import LogsLine
 from arriero.protocol.events import (
     AnyEvent,
     ConfigChanged,

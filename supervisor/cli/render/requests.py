@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 from typing import get_args
 
-from arriero.protocol.control import CancelReply, UsageKey, UsageReply
+from arriero.protocol.control.requests import CancelReply, UsageKey, UsageReply
 from arriero.protocol.records import RequestRecord, UsageRow
 
 from ...text.printable import clean

@@ -16,7 +16,7 @@ from rich.table import Column
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from arriero.protocol.control import StatusReply
+from arriero.protocol.control.running import StatusReply
 from arriero.protocol.events import AnyEvent, ProgressMade
 from arriero.protocol.values import ModelStatus
 

@@ -6,17 +6,16 @@ from typing import Final, TypeAlias
 import msgspec
 from msgspec.structs import replace
 
-from arriero.protocol.control import (
+from arriero.protocol.control.models import (
     ExplainReply,
     HoldReply,
-    PingReply,
     PlaceStanding,
     ProfilesReply,
-    ReloadReply,
-    StatusReply,
     SwapReply,
     UnloadReply,
 )
+from arriero.protocol.control.running import PingReply, StatusReply
+from arriero.protocol.control.settings import ReloadReply
 from arriero.protocol.values import (
     ConfigChanges,
     ConfigStatus,

@@ -8,24 +8,20 @@ from typing import Final, TypeAlias
 import msgspec
 import zmq
 
-from arriero.protocol.control import (
-    CancelReply,
-    CancelRequest,
-    ControlReply,
-    ControlRequest,
+from arriero.protocol.control.base import ControlReply, ControlRequest, Refusal
+from arriero.protocol.control.models import (
     HoldReply,
     HoldRequest,
     LogsReply,
     LogsRequest,
-    Refusal,
     ReleaseRequest,
-    StatusReply,
-    StatusRequest,
     SwapReply,
     SwapRequest,
     UnloadReply,
     UnloadRequest,
 )
+from arriero.protocol.control.requests import CancelReply, CancelRequest
+from arriero.protocol.control.running import StatusReply, StatusRequest
 
 from ...text.printable import clean
 from ..connection import ControlConnection, open_link

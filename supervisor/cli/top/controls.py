@@ -6,14 +6,9 @@ from typing import Final, Literal, TypeAlias, TypeVar
 import msgspec
 from msgspec.structs import replace
 
-from arriero.protocol.control import (
-    CancelRequest,
-    ControlRequest,
-    HoldRequest,
-    ReleaseRequest,
-    SwapRequest,
-    UnloadRequest,
-)
+from arriero.protocol.control.base import ControlRequest
+from arriero.protocol.control.models import HoldRequest, ReleaseRequest, SwapRequest, UnloadRequest
+from arriero.protocol.control.requests import CancelRequest
 from arriero.protocol.values import ModelStatus
 
 from .train_view import TrainView

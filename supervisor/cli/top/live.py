@@ -13,7 +13,8 @@ from typing import Final, NoReturn
 import zmq
 from msgspec.structs import replace
 
-from arriero.protocol.control import LogsReply, LogsRequest, StatusReply, StatusRequest
+from arriero.protocol.control.models import LogsReply, LogsRequest
+from arriero.protocol.control.running import StatusReply, StatusRequest
 
 from ..connection import Subscription
 from ..event_feed import DEFAULT_TYPES, Feed, Next

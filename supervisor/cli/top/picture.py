@@ -7,7 +7,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from arriero.protocol.control import CancelRequest
+from arriero.protocol.control.requests import CancelRequest
 from arriero.protocol.records import InflightRequest
 from arriero.protocol.values import ModelStatus
 

@@ -8,7 +8,8 @@ from typing import Final, Literal, TypeAlias
 
 import msgspec
 
-from arriero.protocol.control import LogsLine, StatusReply
+from arriero.protocol.control.models import LogsLine
+from arriero.protocol.control.running import StatusReply
 from arriero.protocol.records import InflightRequest, RequestPhase
 from arriero.protocol.values import DeviceStatus, ModelStatus, Progress, QueueEntry
 

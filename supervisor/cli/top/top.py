@@ -9,7 +9,8 @@ from typing import Final
 import click
 import msgspec
 
-from arriero.protocol.control import LogsLine, LogsReply, LogsRequest, StatusReply
+from arriero.protocol.control.models import LogsLine, LogsReply, LogsRequest
+from arriero.protocol.control.running import StatusReply
 from arriero.protocol.events import InflightChanged
 from arriero.protocol.records import InflightRequest
 

@@ -5,7 +5,8 @@ from typing import Final
 
 import msgspec
 
-from arriero.protocol.control import LogsLine, StatusReply
+from arriero.protocol.control.models import LogsLine
+from arriero.protocol.control.running import StatusReply
 from arriero.protocol.events import (
     AnyEvent,
     InflightChanged,

@@ -9,7 +9,7 @@ from typing import ClassVar, Final
 
 import msgspec
 
-from arriero.protocol.control import LogsLine
+from arriero.protocol.control.models import LogsLine
 
 from ...host.kept_ring import KeptRing
 from ...text.line_ring import LineRing, last_of

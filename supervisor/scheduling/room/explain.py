@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Sequence
 from typing import Literal
 
-from arriero.protocol.control import ExplainReply
+from arriero.protocol.control.models import ExplainReply
 
 from ...placement.matrix import Matrix
 from ...placement.policy import DEFAULT_GROUP, Groups, PlacementPolicy

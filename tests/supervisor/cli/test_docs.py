@@ -7,15 +7,16 @@ from typing import get_args
 import msgspec
 import pytest
 
-from arriero.protocol import control, events
+from arriero.protocol import events
 from arriero.protocol.codec import encode
+from arriero.protocol.control.messages import AnyReply, AnyRequest
 from tests.paths import CONTROL_DOCS
 
 PAGE = CONTROL_DOCS.read_text()
 EXAMPLES = re.findall(r"<!-- json: (\w+) -->\n```json\n(.*?)```", PAGE, re.DOTALL)
 MESSAGES = {
     kind.__name__: kind
-    for union in (control.AnyRequest, control.AnyReply, events.AnyEvent)
+    for union in (AnyRequest, AnyReply, events.AnyEvent)
     for kind in get_args(union)
 }
 

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from arriero.protocol.control import StatusReply
+from arriero.protocol.control.running import StatusReply
 from arriero.protocol.events import (
     AnyEvent,
     Heartbeat,

@@ -13,7 +13,8 @@ import zmq
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.protocol.control import AnyRequest, PingReply, PingRequest
+from arriero.protocol.control.messages import AnyRequest
+from arriero.protocol.control.running import PingReply, PingRequest
 from arriero.protocol.events import LogLine
 from arriero.protocol.remote.curve import new_keys, show_keys, to_hex
 from arriero.protocol.transport import (

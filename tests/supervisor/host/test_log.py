@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from arriero.protocol.control import LogsLine
+from arriero.protocol.control.models import LogsLine
 from arriero.protocol.log_format import LogLines
 from arriero.supervisor import app
 from arriero.supervisor.config.values import LogLevel

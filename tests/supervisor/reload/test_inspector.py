@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from arriero.protocol.control import ConfigReply
+from arriero.protocol.control.settings import ConfigReply
 from arriero.supervisor.lifetime.order import Order
 from arriero.supervisor.reload.inspector import ConfigInspector
 from arriero.supervisor.reload.reloader import ActiveConfig

@@ -12,7 +12,8 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from arriero.protocol.control import Refusal, ReloadReply
+from arriero.protocol.control.base import Refusal
+from arriero.protocol.control.settings import ReloadReply
 from arriero.protocol.events import AnyEvent, ConfigChanged
 from arriero.protocol.values import ConfigChanges
 from arriero.supervisor.config.load import Config, parse_config

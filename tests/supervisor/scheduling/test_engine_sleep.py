@@ -2,7 +2,7 @@
 
 import pytest
 
-from arriero.protocol.control import ExplainReply
+from arriero.protocol.control.models import ExplainReply
 from arriero.protocol.events import ModelEvicted
 from arriero.supervisor.memory.ledger import RETURN_LIMIT_S
 from arriero.supervisor.memory.sizes import UNKNOWN, ModelSize

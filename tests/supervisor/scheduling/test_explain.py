@@ -5,7 +5,7 @@ from typing import Literal
 
 import pytest
 
-from arriero.protocol.control import ExplainReply
+from arriero.protocol.control.models import ExplainReply
 from arriero.protocol.values import State
 from arriero.supervisor.placement.matrix import compile_matrix
 from arriero.supervisor.placement.policy import Group, Groups, OneAtATime, PlacementPolicy

@@ -16,7 +16,8 @@ import trio
 from msgspec.structs import replace
 
 from arriero.protocol.codec import decode_reply, encode, encode_finished
-from arriero.protocol.control import ActivityReply, ActivityRequest, Refusal
+from arriero.protocol.control.base import Refusal
+from arriero.protocol.control.requests import ActivityReply, ActivityRequest
 from arriero.supervisor.store import archive
 from arriero.supervisor.store.archive import RecordArchive
 from arriero.supervisor.store.limits import StoreLimits
@@ -241,7 +242,7 @@ WRITER = """
 import sys, time, trio
 from pathlib import Path
 from arriero.protocol.codec import encode, encode_finished
-from arriero.protocol.control import ActivityRequest
+from arriero.protocol.control.requests import ActivityRequest
 from arriero.supervisor.store.archive import RecordArchive
 from arriero.supervisor.store.limits import StoreLimits
 from tests.records import record

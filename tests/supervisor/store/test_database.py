@@ -10,14 +10,14 @@ import msgspec
 import pytest
 
 from arriero.protocol.codec import MAX_MESSAGE_BYTES, encode
-from arriero.protocol.control import (
+from arriero.protocol.control.base import Refusal
+from arriero.protocol.control.requests import (
     ActivityReply,
     ActivityRequest,
     CaptureReply,
     CaptureRequest,
     CapturesReply,
     CapturesRequest,
-    Refusal,
     RowsReply,
     RowsRequest,
     SpeedsReply,

@@ -11,7 +11,8 @@ import pytest
 from msgspec.structs import replace
 
 from arriero.protocol.codec import encode, encode_finished
-from arriero.protocol.control import ActivityReply, ActivityRequest, Refusal
+from arriero.protocol.control.base import Refusal
+from arriero.protocol.control.requests import ActivityReply, ActivityRequest
 from arriero.protocol.records import RecordFilter, RequestRecord
 from arriero.supervisor.store import answers, keeper
 from arriero.supervisor.store.frames import Frame, Kind, StoreQuestion

@@ -2,7 +2,7 @@
 
 import pytest
 
-from arriero.protocol.control import ActivityRequest, RowsRequest, UsageRequest
+from arriero.protocol.control.requests import ActivityRequest, RowsRequest, UsageRequest
 from arriero.protocol.records import RecordFilter
 from arriero.worker.apis.management.activity_query import (
     RecordsAsker,

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from arriero.protocol.control import StatusReply
+from arriero.protocol.control.running import StatusReply
 from arriero.protocol.events import (
     AnyEvent,
     ConfigChanged,

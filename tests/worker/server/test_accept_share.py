@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from arriero.protocol.control import TABLE_BYTES
+from arriero.protocol.control.running import TABLE_BYTES
 from arriero.worker.server.accept_share import HUNG_S, AcceptShares
 
 

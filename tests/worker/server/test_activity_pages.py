@@ -14,14 +14,12 @@ import pytest
 import trio
 
 from arriero.protocol.codec import AnyReply
-from arriero.protocol.control import (
+from arriero.protocol.control.base import ControlReply, ControlRequest, Refusal
+from arriero.protocol.control.requests import (
     ActivityRequest,
     CaptureRequest,
     CapturesRequest,
-    ControlReply,
-    ControlRequest,
     HistoryRequest,
-    Refusal,
     RowsRequest,
     SpeedsRequest,
     UsageRequest,

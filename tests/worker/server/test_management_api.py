@@ -16,13 +16,10 @@ import pytest
 import trio
 
 import arriero
-from arriero.protocol.control import (
-    ActivityRequest,
-    ControlReply,
-    ControlRequest,
-    HardwareRequest,
-    UnloadRequest,
-)
+from arriero.protocol.control.base import ControlReply, ControlRequest
+from arriero.protocol.control.measures import HardwareRequest
+from arriero.protocol.control.models import UnloadRequest
+from arriero.protocol.control.requests import ActivityRequest
 from arriero.protocol.lease import (
     CancelAnswer,
     CancelQuery,

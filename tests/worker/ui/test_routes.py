@@ -8,23 +8,23 @@ from typing import TypeVar
 import pytest
 from msgspec.structs import replace
 
-from arriero.protocol.control import (
-    ConfigFile,
-    ConfigReply,
-    ConfigRequest,
-    ControlReply,
-    ControlRequest,
-    Done,
+from arriero.protocol.control.base import ControlReply, ControlRequest, Done
+from arriero.protocol.control.models import (
     ExplainReply,
     ExplainRequest,
     HoldReply,
     HoldRequest,
     PinRequest,
     ReleaseRequest,
-    ReloadReply,
-    ReloadRequest,
     SwapReply,
     SwapRequest,
+)
+from arriero.protocol.control.settings import (
+    ConfigFile,
+    ConfigReply,
+    ConfigRequest,
+    ReloadReply,
+    ReloadRequest,
 )
 from arriero.protocol.values import ConfigChanges
 from arriero.protocol.worker_config import ClientKey, ModelRoute, PeerModel, WorkerConfig

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import date
 from typing import Final, NamedTuple, get_args
 
-from arriero.protocol.control import (
+from arriero.protocol.control.requests import (
     ActivityRequest,
     CapturesRequest,
     HistoryRequest,

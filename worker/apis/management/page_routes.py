@@ -4,7 +4,8 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta
 
-from arriero.protocol.control import ConfigReply, ExplainReply, ReloadReply
+from arriero.protocol.control.models import ExplainReply
+from arriero.protocol.control.settings import ConfigReply, ReloadReply
 
 from ...errors import (
     MemoryNotCounted,

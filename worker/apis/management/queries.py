@@ -21,7 +21,7 @@ from msgspec.inspect import (
     VarTupleType,
 )
 
-from arriero.protocol.control import SortColumn
+from arriero.protocol.control.requests import SortColumn
 from arriero.protocol.records import Outcome
 
 from ...errors import BadRequest

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from arriero.protocol.control import CancelReply
+from arriero.protocol.control.requests import CancelReply
 from arriero.protocol.events import RequestEnded
 from arriero.protocol.records import RequestRecord
 from arriero.supervisor.cli.render.events import event_line

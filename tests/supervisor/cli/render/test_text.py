@@ -5,14 +5,9 @@ import re
 import pytest
 from msgspec.structs import replace
 
-from arriero.protocol.control import (
-    ExplainReply,
-    PlaceStanding,
-    ReloadReply,
-    StatusReply,
-    SwapReply,
-    UnloadReply,
-)
+from arriero.protocol.control.models import ExplainReply, PlaceStanding, SwapReply, UnloadReply
+from arriero.protocol.control.running import StatusReply
+from arriero.protocol.control.settings import ReloadReply
 from arriero.protocol.events import (
     AnyEvent,
     ConfigChanged,

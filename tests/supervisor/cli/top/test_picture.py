@@ -3,16 +3,16 @@
 import msgspec
 import pytest
 
-from arriero.protocol.control import (
-    CancelRequest,
-    ControlRequest,
+from arriero.protocol.control.base import ControlRequest
+from arriero.protocol.control.models import (
     HoldRequest,
     LogsLine,
     ReleaseRequest,
-    StatusReply,
     SwapRequest,
     UnloadRequest,
 )
+from arriero.protocol.control.requests import CancelRequest
+from arriero.protocol.control.running import StatusReply
 from arriero.protocol.events import (
     ConfigChanged,
     InflightChanged,
