@@ -1,5 +1,6 @@
 """How far a load is: gathers what is seen of it, and tells the engine."""
 
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import trio
@@ -24,6 +25,10 @@ LOOK_EVERY_S: Final = 0.25
 # Of a start that is known to be short: twenty looks, but none sooner than this.
 _LOOKS: Final = 20
 _LOOK_LEAST_S: Final = 0.04
+
+# Seconds that a launcher with an endpoint of its own has, such as ssh, to get to its machine before
+# that is told: with a scheduler it may be hours.
+TO_A_MACHINE_S: Final = 1.0
 
 
 class LoadProgress:
@@ -83,6 +88,21 @@ class LoadProgress:
     def finish(self, now: float) -> StageTimes:
         """Return how long its stages took; it is ready."""
         return self._estimator.finish(now)
+
+    async def find_place(
+        self, place: Callable[[], Awaitable[LaunchConfig]], silent_s: float
+    ) -> LaunchConfig:
+        """Return its launch as soon as it has a machine; what takes longer is told."""
+
+        async def tell() -> None:
+            await trio.sleep(silent_s)
+            self.tell_phase("placing")
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(tell)
+            found = await place()
+            nursery.cancel_scope.cancel()
+        return found
 
     def tell_phase(self, phase: Phase, why: str = "") -> None:
         """Report that it has got to `phase`, which its server knows nothing of."""

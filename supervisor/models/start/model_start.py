@@ -1,7 +1,7 @@
 """One start of one model, from spawn to end."""
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 
@@ -31,7 +31,7 @@ from ..signs.liveness_watch import PulseRound, PulseWatch
 from .adoption import ModelCard
 from .choices import Choices
 from .displaced import displaced, stranger_in_place
-from .load_progress import LoadProgress
+from .load_progress import TO_A_MACHINE_S, LoadProgress
 from .output_log import OutputLog
 from .server_kind import kind_of_command, kind_of_server
 from .sleeper import ServedAt, Sleeper
@@ -43,10 +43,6 @@ log = logging.getLogger(__name__)
 # Seconds that a server which reports because of `env` has to live on when it is ready, before
 # anybody is let in: without our pipe it ends itself 0.001 s after that.
 _PROBATION_S: Final = 0.1
-
-# Seconds that a launcher with an endpoint of its own has, such as ssh, to get to its machine before
-# that is told: with a scheduler it may be hours.
-_TO_A_MACHINE_S: Final = 1.0
 
 
 class ModelStart:
@@ -231,7 +227,10 @@ class ModelStart:
         self._kind = self._kind or kind_of_command(self.config.command)
         pid = self._running.pid
         if place is not None:
-            launch = await self._find_place(place, 0.0 if launch.wants_host else _TO_A_MACHINE_S)
+            silent_s = 0.0 if launch.wants_host else TO_A_MACHINE_S
+            launch = await (
+                place() if self.is_ready else self._progress.find_place(place, silent_s)
+            )
             self._running.entrust(self._card(launch))
         if not self.is_ready:  # else it was taken over
             host = launch.host or LOCAL
@@ -242,22 +241,6 @@ class ModelStart:
             kind = self._kind or "unknown"
             self._learn_facts(await ask_facts(launch.base_url, self.choices.access, kind))
             await self._watch_pulse(launch, pid)
-
-    async def _find_place(
-        self, place: Callable[[], Awaitable[LaunchConfig]], silent_s: float
-    ) -> LaunchConfig:
-        """Return its launch as soon as it has a machine; what takes longer is told."""
-
-        async def tell() -> None:
-            await trio.sleep(silent_s)
-            if not self.is_ready:
-                self._progress.tell_phase("placing")
-
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(tell)
-            found = await place()
-            nursery.cancel_scope.cancel()
-        return found
 
     def ended_without_pipe(self, end: Exit) -> bool:
         """Return whether it ended because it was asked for its report."""
