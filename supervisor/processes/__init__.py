@@ -8,6 +8,7 @@ Lowest first:
     ports              Free ports, listeners.
     procfs             Process groups from /proc.
     reaper_child       Kills everything if the supervisor dies, or keeps it for the next one.
+    forked_process     A process that was forked elsewhere.
     kept_process       What an earlier supervisor has left.
     leftovers          Ends what is left when supervisor and reaper were killed.
     reaper             Registers groups with the reaper child.

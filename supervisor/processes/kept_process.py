@@ -13,11 +13,12 @@ from collections.abc import Iterator
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
 import msgspec
 
 from ..errors import SupervisorError
+from .forked_process import ForkedProcess
 from .output import Stream
 from .reaper_child import (
     MARK_CHARS,
@@ -298,40 +299,23 @@ def _packets(door: socket.socket) -> Iterator[tuple[bytes, list[int]]]:
         yield packet, list(fds)
 
 
-class AdoptedProcess:
+class AdoptedProcess(ForkedProcess):
     """A kept process that is taken over; see `StartedProcess`.
 
     It is a child of this process only if that one has been replaced by exec; else whoever is its
-    parent reaps it, and nobody tells how it ended.
+    parent reaps it, and nobody tells how it ended: then it has no exit code.
 
     Attributes:
-        pid: Its process id.
-        returncode: As for `subprocess.Popen`; None if nobody can say.
         is_child: It is our child: we learn how it ends, and keep its number from being used again.
     """
 
     def __init__(self, kept: KeptProcess) -> None:
-        self.pid = kept.pid
-        self.returncode: int | None = None
         self.is_child = _parent_of(kept.pid) == os.getpid()
-        self.stdin: IO[bytes] = os.fdopen(kept.pipes[0], "wb", buffering=0)
-        self.stdout: IO[bytes] = os.fdopen(kept.pipes[1], "rb", buffering=0)
-        self.stderr: IO[bytes] = os.fdopen(kept.pipes[2], "rb", buffering=0)
-
-    def poll(self) -> int | None:
-        """Reap it if it has ended and is our child; return its exit code, or minus the signal."""
-        return self._reap(os.WNOHANG)
-
-    def wait(self) -> int | None:
-        """Wait for its end if it is our child, then as `poll`."""
-        return self._reap(0)
+        super().__init__(kept.pid, kept.pipes)
 
     def _reap(self, options: int) -> int | None:
-        if self.returncode is None:
-            with suppress(ChildProcessError):
-                pid, status = os.waitpid(self.pid, options)
-                if pid:
-                    self.returncode = os.waitstatus_to_exitcode(status)
+        with suppress(ChildProcessError):
+            return super()._reap(options)
         return self.returncode
 
 

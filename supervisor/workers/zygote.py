@@ -18,7 +18,7 @@ import signal
 import socket
 import traceback
 from importlib import import_module
-from typing import IO, NoReturn
+from typing import NoReturn
 
 import msgspec
 import trio
@@ -29,6 +29,7 @@ from arriero.protocol.lease import ForkOrder
 
 from ..host.file_limit import raise_descriptor_limit
 from ..host.shortage import what_is_scarce
+from ..processes.forked_process import ForkedProcess
 from ..processes.spawn import NOT_INHERITED, PipedProcess, SpawnSpec, spawn
 
 log = logging.getLogger(__name__)
@@ -43,32 +44,6 @@ _FORK_LIMIT_S = 10.0
 _LAST_LIMIT_S = 0.5
 
 _PID_BYTES = 20
-
-
-class ForkedProcess:
-    """A child of this process that another one has forked. See `PipedProcess`."""
-
-    def __init__(self, pid: int, stdin: int, stdout: int, stderr: int) -> None:
-        self.pid = pid
-        self.returncode: int | None = None
-        self.stdin: IO[bytes] = os.fdopen(stdin, "wb", buffering=0)
-        self.stdout: IO[bytes] = os.fdopen(stdout, "rb", buffering=0)
-        self.stderr: IO[bytes] = os.fdopen(stderr, "rb", buffering=0)
-
-    def poll(self) -> int | None:
-        """Reap it if it has ended; return its exit code, or minus the signal that ended it."""
-        return self._reap(os.WNOHANG)
-
-    def wait(self) -> int | None:
-        """Wait for its end, then as `poll`."""
-        return self._reap(0)
-
-    def _reap(self, options: int) -> int | None:
-        if self.returncode is None:
-            pid, status = os.waitpid(self.pid, options)
-            if pid:
-                self.returncode = os.waitstatus_to_exitcode(status)
-        return self.returncode
 
 
 class Zygote:
@@ -133,7 +108,7 @@ class Zygote:
             with contextlib.suppress(BrokenPipeError):  # it has ended: its task sees that
                 os.write(inputs[1], launch.first_input)  # at once, for an empty pipe holds it
             ours.pop_all()
-        return ForkedProcess(pid, inputs[1], outputs[0], errors[0])
+        return ForkedProcess(pid, (inputs[1], outputs[0], errors[0]))
 
     async def _answer(self) -> int:
         """Return the process id of the new worker. When cancelled, it ends if none comes soon.
