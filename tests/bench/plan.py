@@ -21,6 +21,7 @@ class Plan:
         memory_requests: Small requests before memory is looked at again.
         memory_streams: Streams before that.
         memory_within_s: Seconds that each of the two may take.
+        memory_idle_s: Seconds without a request, after which memory is looked at once more.
         starts: Starts of a proxy.
         model_starts: Starts of models nobody has to stop for.
         real_swaps: Swaps between two real models.
@@ -46,6 +47,7 @@ class Plan:
     memory_requests: int = 100_000
     memory_streams: int = 20_000
     memory_within_s: float = 60.0
+    memory_idle_s: float = 70.0
     starts: int = 5
     model_starts: int = 10
     real_swaps: int = 3
@@ -74,6 +76,7 @@ QUICK = Plan(
     swaps=4,
     memory_requests=1000,
     memory_streams=100,
+    memory_idle_s=1.0,
     starts=2,
     model_starts=3,
     real_swaps=1,

@@ -142,6 +142,7 @@ ROWS = {
             unit="MB",
             asked=(at_most(1.1, "row:memory"),),
         ),
+        Row(name="memory-idle", title="the same once idle", unit="MB"),
         Row(
             name="spawn",
             title="request to process that runs",

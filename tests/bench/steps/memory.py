@@ -50,7 +50,7 @@ def at_rest(plan: Plan, target: Target, folder: Path) -> dict[str, float]:
 
 
 def after_load(plan: Plan, target: Target, folder: Path) -> dict[str, float]:
-    """After many requests and streams: `Plan` says how many."""
+    """After many requests and streams, of which `Plan` says how many, and once idle after that."""
     for port, body, connections, count in (
         (target.small, SMALL_BODY, _CONNECTIONS, plan.memory_requests),
         (target.stream, STREAM_BODY, _STREAMS, plan.memory_streams),
@@ -63,7 +63,9 @@ def after_load(plan: Plan, target: Target, folder: Path) -> dict[str, float]:
                 port, body, connections=connections, seconds=plan.load_s, folder=folder
             ).requests
     time.sleep(_REST_S)
-    return {"memory-after": pss_mb(target)}
+    after = pss_mb(target)
+    time.sleep(plan.memory_idle_s)  # the process of arriero's store has ended by then
+    return {"memory-after": after, "memory-idle": pss_mb(target)}
 
 
 PROXIES = ("nginx", "llama-swap", "arriero")
@@ -78,7 +80,7 @@ AT_REST = Step(
 )
 AFTER_LOAD = Step(
     name="memory after load",
-    rows=("memory-after",),
+    rows=("memory-after", "memory-idle"),
     measure=after_load,
     kinds=PROXIES,
     needs=("wrk",),
