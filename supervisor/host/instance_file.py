@@ -2,9 +2,10 @@
 
 import logging
 import re
-import secrets
 from pathlib import Path
 from typing import Final
+
+from arriero.digests import random_hex
 
 from .state_file import load_state, save_state
 
@@ -23,7 +24,7 @@ def instance_of(path: Path) -> str:
     """
     number = load_state(path, "instance", str, _read, log)
     if not number:
-        number = secrets.token_hex(_BYTES)
+        number = random_hex(_BYTES)
         save_state(path, "instance", number.encode() + b"\n", log)
     return number
 
