@@ -1,5 +1,6 @@
 """One question, and its answer."""
 
+import itertools
 import json
 import time
 from collections.abc import Sequence
@@ -146,7 +147,7 @@ def _refusal(answer: HttpAnswer, server: AskedServer) -> str:
 
 
 def model_names(server: AskedServer) -> list[str]:
-    """Return the names that the server lists; none if it does not say.
+    """Return the names that the server lists, ids before aliases; none if it does not say.
 
     Raises:
         ServerUnreachable: Nobody answers there.
@@ -156,6 +157,22 @@ def model_names(server: AskedServer) -> list[str]:
             value = json.loads(answer.body()) if answer.status == 200 else {}
     except (ExchangeBroken, ValueError, RecursionError):
         return []
-    data = value.get("data") if isinstance(value, dict) else None
-    models = data if isinstance(data, list) else []
-    return [one["id"] for one in models if isinstance(one, dict) and isinstance(one.get("id"), str)]
+    return listed_names(value)
+
+
+def listed_names(value: object) -> list[str]:
+    """Return the names in a list of models as it was decoded, ids before aliases."""
+    models = _items(_member(value, "data"))
+    aliases = (
+        _items(_member(_member(_member(one, "meta"), "llamaswap"), "aliases")) for one in models
+    )
+    names = [*(_member(one, "id") for one in models), *itertools.chain.from_iterable(aliases)]
+    return list(dict.fromkeys(name for name in names if isinstance(name, str)))
+
+
+def _member(value: object, name: str) -> object:
+    return value.get(name) if isinstance(value, dict) else None
+
+
+def _items(value: object) -> list[object]:
+    return value if isinstance(value, list) else []

@@ -114,6 +114,14 @@ def test_names_of_models_are_read_or_left() -> None:
     json = b"HTTP/1.1 200 OK\r\n"
     for body, names in (
         (b'{"data":[{"id":"a"},{"id":3},7]}', ["a"]),
+        (
+            b'{"data":[{"id":"a","meta":{"llamaswap":{"aliases":["x",3,"b"]}}},{"id":"b"}]}',
+            ["a", "b", "x"],
+        ),
+        (
+            b'{"data":[{"id":"a","meta":{"llamaswap":{"aliases":3}}},{"id":"b","meta":[]}]}',
+            ["a", "b"],
+        ),
         (b"[]", []),
         (b'{"data":3}', []),
         (b"[" * 5000, []),
