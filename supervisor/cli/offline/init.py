@@ -155,7 +155,7 @@ def init(
         if not asks:
             _show(found.models)
         named = "" if output == DEFAULT_CONFIG else f" --config {output}"
-        note(f"next: arriero serve{clean(named)}")
+        note(f"{'next' if server is not None else 'then'}: arriero serve{clean(named)}")
 
 
 def _ask(search: ModelSearch, found: Inventory) -> tuple[ModelSearch, Inventory]:
