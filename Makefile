@@ -35,7 +35,7 @@ test-page: $(READY) ## what takes too long of the tests of the page in a browser
 
 screenshots: $(READY) ## pictures of the page for docs/ui.md, in docs/screenshots
 	@ARRIERO_PAGE=1 ARRIERO_SCREENSHOTS=docs/screenshots \
-	  $(BIN)/python -m pytest -q -n 0 tests/ui/test_screenshots.py $(ARGS)
+	  $(BIN)/python -m pytest -q -n 0 tests/ui/test_screenshots.py tests/ui/test_scenes.py $(ARGS)
 
 # A comma would end an argument of `call`.
 NEWEST := --upgrade --upgrade-strategy eager -e .[dev,demo] setuptools

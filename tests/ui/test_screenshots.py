@@ -104,6 +104,7 @@ def train(
 
 def started(start_ui_train: Callable[..., Train]) -> Train:
     config = config_of(0, workers=2)
+    config["devices"]["ram"] = {"total": "20GiB"}  # no more than usual machines have
     for number, (name, size) in enumerate(NAMES.items()):
         config["models"][name] = {
             "cmd": served("--name", name, "--log-lines", "8"),

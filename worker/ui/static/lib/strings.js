@@ -150,7 +150,7 @@ export const S = {
     none: "Memory does not decide here: the configuration has neither “memory: auto” nor “devices”.",
     sum: (/** @type {string} */ used, /** @type {string} */ total) => `${used} of ${total} used`,
     bar: (/** @type {string} */ device) => `What ${device} is used for`,
-    point: "Point at a part of a bar, tap it, or go to it with Tab and arrows: it is explained below the bar.",
+    point: "Point at a part of a bar, tap it, or go to it with Tab and arrows: it is explained below.",
     barAfter: (/** @type {string} */ device) => `What ${device} would be used for`,
     after: (/** @type {string} */ device) => `${device}, after that`,
     kinds: /** @type {Record<string, {label: string, about: string}>} */ ({

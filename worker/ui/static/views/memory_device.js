@@ -41,8 +41,8 @@ export class DeviceCard {
       { class: "card device", "aria-label": format.device(device), "data-device": device },
       h("div", { class: "head" }, h("h2", {}, format.device(device)), this.name, this.held, this.sum, this.actions()),
       this.bar.element,
-      this.line,
       this.legend,
+      this.line,
     );
   }
 
