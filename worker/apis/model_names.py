@@ -7,7 +7,7 @@ Python objects and goes upstream byte for byte.
 import copy
 import difflib
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import translate
 from itertools import islice
 from typing import Final, NamedTuple
@@ -481,17 +481,19 @@ def _at_peer(peer: PeerRoute, model: str, name: str) -> Target:
     return Target(route, peer, _detour(peer.filters, *names))
 
 
-def _not_found(name: str, known: Collection[str]) -> str:
+def _not_found(name: str, known: Mapping[str, Target]) -> str:
     shown = name if len(name) <= _SHOWN_CHARS else name[:_SHOWN_CHARS] + "..."
     likely = _likely(name, known) if len(name) <= _MAX_LIKELY_CHARS else []
     message = f"cannot find a model named '{shown}'"
     if likely:
         message += "; did you mean " + " or ".join(f"'{other}'" for other in likely) + "?"
-    elif known:
-        there = [f"'{other[:_SHOWN_CHARS]}'" for other in islice(known, _MAX_NAMES_SHOWN)]
-        if more := len(known) - len(there):
-            there.append(f"{more} more")
-        message += f"; there {'is' if len(known) == 1 else 'are'} {_listed(there)}"
+        return message
+    ids = (other for other, target in known.items() if other not in target.route.aliases)
+    there = [f"'{other[:_SHOWN_CHARS]}'" for other in islice(ids, _MAX_NAMES_SHOWN + 1)]
+    if len(there) > _MAX_NAMES_SHOWN:
+        there[_MAX_NAMES_SHOWN:] = ["others"]
+    if there:
+        message += f"; there {'is' if len(there) == 1 else 'are'} {_listed(there)}"
     return message
 
 
