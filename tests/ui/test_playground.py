@@ -43,6 +43,12 @@ def train(shared: Train, gate: Path) -> Generator[Train]:
     gate.touch()
 
 
+def wait_until_chosen(page: Any, model: str) -> None:
+    from playwright.sync_api import expect
+
+    expect(page.locator("main select").first).to_have_value(model)
+
+
 def send(page: Any, text: str) -> None:
     page.get_by_label("Message").fill(text)
     page.get_by_label("Message").press("Enter")
@@ -50,7 +56,7 @@ def send(page: Any, text: str) -> None:
 
 def test_an_answer_comes_after_a_bar(open_page: OpensPage, train: Train, gate: Path) -> None:
     page = open_page(train, "/ui/playground?model=slow").live().page
-    page.wait_for_function("document.querySelector('main select').value === 'slow'")
+    wait_until_chosen(page, "slow")
     send(page, "hello <b>you</b>")
 
     page.locator(".wait [role=progressbar][aria-valuenow]").wait_for()
@@ -69,14 +75,14 @@ def test_a_model_that_runs_is_chosen_or_the_one_of_that_alias(
     gate.touch()
     assert train.ask("swap", model="thinks")["ok"]
     page = open_page(train, "/ui/playground").live().page
-    page.wait_for_function("document.querySelector('main select').value === 'thinks'")
+    wait_until_chosen(page, "thinks")
     page.goto(f"{train.url}/ui/playground?model=slowest")
-    page.wait_for_function("document.querySelector('main select')?.value === 'slow'")
+    wait_until_chosen(page, "slow")
 
 
 def test_what_it_thinks_is_folded(open_page: OpensPage, train: Train) -> None:
     page = open_page(train, "/ui/playground?model=thinks").live().page
-    page.wait_for_function("document.querySelector('main select').value === 'thinks'")
+    wait_until_chosen(page, "thinks")
     send(page, "hello")
     answer = page.locator(".turn[data-role=assistant]")
     answer.get_by_text("5 tokens").wait_for()
@@ -91,7 +97,7 @@ def test_what_it_thinks_is_folded(open_page: OpensPage, train: Train) -> None:
 def test_a_long_answer_is_followed(open_page: OpensPage, train: Train) -> None:
     """Until somebody looks at what is above; where a message is written stays in sight."""
     page = open_page(train, "/ui/playground?model=m000").live().page
-    page.wait_for_function("document.querySelector('main select').value === 'm000'")
+    wait_until_chosen(page, "m000")
     for number in range(1, 7):
         send(page, "hello\n" * 8)
         page.locator(".turn[data-role=assistant]").nth(number - 1).get_by_text(
@@ -107,7 +113,7 @@ def test_a_long_answer_is_followed(open_page: OpensPage, train: Train) -> None:
 
 def test_it_is_stopped_and_asked_again(open_page: OpensPage, train: Train, gate: Path) -> None:
     page = open_page(train, "/ui/playground?model=slow").live().page
-    page.wait_for_function("document.querySelector('main select').value === 'slow'")
+    wait_until_chosen(page, "slow")
     send(page, "hello")
     page.get_by_role("button", name="Stop").click()
     page.get_by_text("stopped").wait_for()
@@ -123,7 +129,7 @@ def test_it_is_stopped_and_asked_again(open_page: OpensPage, train: Train, gate:
 
 def test_errors_are_told_in_their_place(open_page: OpensPage, train: Train) -> None:
     page = open_page(train, "/ui/playground?model=m000", expects=("404",)).live().page
-    page.wait_for_function("document.querySelector('main select').value === 'm000'")
+    wait_until_chosen(page, "m000")
     page.get_by_text("Settings").click()
     page.get_by_label("Tools (JSON)").fill("{nothing")
     send(page, "hello")
@@ -146,7 +152,7 @@ def test_errors_are_told_in_their_place(open_page: OpensPage, train: Train) -> N
 def test_what_is_copied_can_be_run(open_page: OpensPage, train: Train) -> None:
     page = open_page(train, "/ui/playground?model=m000").live().page
     page.context.grant_permissions(["clipboard-read", "clipboard-write"], origin=train.url)
-    page.wait_for_function("document.querySelector('main select').value === 'm000'")
+    wait_until_chosen(page, "m000")
     hostile = """it's "quoted" \\ $HOME `id` \u2028 </script>"""
     page.get_by_label("Message").fill(hostile)
     copied = {}
@@ -166,7 +172,7 @@ def test_what_is_copied_can_be_run(open_page: OpensPage, train: Train) -> None:
 
 def test_two_texts_are_compared(open_page: OpensPage, train: Train) -> None:
     page = open_page(train, "/ui/playground/embeddings?model=m000").live().page
-    page.wait_for_function("document.querySelector('main select').value === 'm000'")
+    wait_until_chosen(page, "m000")
     page.get_by_label("First text").fill("a")
     page.get_by_label("Second text").fill("b")
     page.get_by_role("button", name="Send").click()
@@ -189,7 +195,7 @@ def test_a_real_server_answers_on_all_apis(
     )
     train = start_ui_train({"models": {"tiny": {"cmd": cmd}}})
     page = open_page(train, "/ui/playground").live().page
-    page.wait_for_function("document.querySelector('main select').value === 'tiny'")
+    wait_until_chosen(page, "tiny")
     page.get_by_text("Settings").click()
     page.get_by_label("Most tokens").fill("8")
     for number, api in enumerate(("completions", "messages", "responses"), 1):
