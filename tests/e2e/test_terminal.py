@@ -192,7 +192,7 @@ def test_chat_shows_the_load_and_goes_on_after_ctrl_c(spoken: Train, tmp_path: P
 def test_top_shows_what_happens_and_obeys_keys(spoken: Train) -> None:
     spoken.emptied()
     with terminal(spoken, "top") as top:
-        top.wait_for("stuck", "quick", "1 worker")
+        top.wait_for("stuck", "quick", "0 waiting")
         top.type("/stuck\r")
         top.wait_for("1 of 2")
         top.type("\r")
