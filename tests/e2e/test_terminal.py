@@ -43,10 +43,12 @@ class Terminal:
             start_new_session=True,
             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
         )  # fmt: skip
+        self.is_drawn = command[0] == "top"
         self.raw = ""
         self._mark = 0
 
     def resize(self, columns: int, lines: int) -> None:
+        self._size = (columns, lines)
         fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
 
     def read(self) -> bool:
@@ -57,15 +59,22 @@ class Terminal:
         return True
 
     def wait_for(self, *texts: str) -> str:
-        """Return what was written since the last wait, once all these stand in it."""
-        deadline = time.monotonic() + PATIENCE_S
+        """Return what was written since the last wait, once all these stand in it.
+
+        Curses leaves out letters that stand there already, so after a while all is drawn anew.
+        """
+        began = looked_at = time.monotonic()
         while True:
             self.read()
             said = _SEQUENCE.sub("", self.raw[self._mark :])
             if all(text in said for text in texts):
                 self._mark = len(self.raw)
                 return said
-            assert time.monotonic() < deadline, (texts, said[-3000:])
+            now = time.monotonic()
+            assert now < began + PATIENCE_S, (texts, said[-3000:])
+            if self.is_drawn and now > looked_at + 1.0:
+                looked_at = now
+                self.resize(self._size[0], self._size[1] ^ 1)
 
     def type(self, text: str) -> None:
         os.write(self.master, text.encode())
