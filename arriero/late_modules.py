@@ -15,12 +15,16 @@ from typing import Final
 
 LATE: Final = (
     "base64",
+    "bz2",
+    "csv",
     "difflib",
     "gzip",
     "hashlib",
     "hmac",
     "idna",
     "json",
+    "lzma",
+    "shlex",
     "shutil",
     "ssl",
     "tempfile",

@@ -125,15 +125,20 @@ def serve(
     zygote = fork_zygote()  # first: it imports what workers need, beside what comes next
     with no_collection():
         from .. import app  # noqa: F401  all that `run` needs, while nothing is collected
-        from ..generate.search import ModelSearch
         from ..lifetime.order import Order
+
+        search = None
+        if searches:
+            from ..generate.search import ModelSearch
+
+            search = ModelSearch(folders)
     from ..host.log import begin_log
 
     program_log = begin_log(log_level, log_format)
     order = Order(
         files=config_paths,
         directory=config_dir,
-        search=ModelSearch(folders) if searches else None,
+        search=search,
         unknown=unknown,
         watches=watch_config,
         listen=listen,

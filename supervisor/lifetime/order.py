@@ -3,6 +3,7 @@
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -16,10 +17,12 @@ from ..config.sources import find_sources
 from ..config.values import LogLevel
 from ..config.yaml.tree import Node
 from ..errors import ConfigError, Problem
-from ..generate.search import ModelSearch
 from ..host.tls_files import tls_files
 from ..reload.change_detector import View
 from ..reload.watcher import look_at
+
+if TYPE_CHECKING:
+    from ..generate.search import ModelSearch
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,7 +44,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 
     files: tuple[Path, ...] = ()
     directory: Path | None = None
-    search: ModelSearch | None = None
+    search: "ModelSearch | None" = None
     unknown: UnknownKeys = "by file"
     watches: bool = False
     listen: str | None = None

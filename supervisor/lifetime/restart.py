@@ -12,7 +12,6 @@ from arriero.protocol.control.base import Refusal, refused
 
 from ..config.load import Config
 from ..errors import ConfigError
-from ..generate.unit_files import this_program
 from ..host.file_limit import restore_own_limit
 
 # Tell of sockets that systemd has handed to this process. The next one gets them from the reaper.
@@ -59,6 +58,8 @@ def become_next() -> NoReturn:
 
     Its process stays, and so does its number: whoever watches it sees no end.
     """
+    from ..generate.unit_files import this_program  # few supervisors come here
+
     command, environ = next_command(this_program(), sys.argv[1:], os.environ)
     logging.shutdown()
     restore_own_limit()
