@@ -21,7 +21,6 @@ else:
         def __getattr__(self, name: str) -> Any:
             if name.startswith("_"):  # pytest looks for marks of its own everywhere
                 raise AttributeError(name)
-            import_module("tests.tls_contexts").share_tls_contexts()
             return getattr(import_module(self._name), name)
 
     anthropic, openai = _Late("anthropic"), _Late("openai")

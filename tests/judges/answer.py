@@ -16,14 +16,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.judges.asked import READY, Asked, Seen, dumps, loads_asked, raised
-from tests.tls_contexts import share_tls_contexts
 
 
 def main(modules: list[str]) -> None:
     """Answer until stdin ends."""
     out = os.dup(1)
     os.dup2(2, 1)
-    share_tls_contexts()
     judges: dict[str, Callable[[Asked, dict[str, list[object]]], Seen]] = {}
     for module in modules:
         judges |= importlib.import_module(f"tests.judges.{module}").JUDGES
