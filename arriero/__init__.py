@@ -5,6 +5,7 @@
     arriero.worker      answers clients
 
     digests             SHA-256 and random words, without OpenSSL
+    idle_memory         free memory is given back when there is nothing else to do
     late_modules        modules that are loaded when somebody uses them
 
 The packages lie beside this folder (pyproject.toml maps them in). All programs begin with this

@@ -12,6 +12,7 @@ from typing import Final, TypeVarTuple, Unpack
 
 import trio
 
+from arriero.idle_memory import give_back_when_idle
 from arriero.protocol.control.base import Done, Refusal
 from arriero.protocol.errors import ProtocolError
 from arriero.protocol.events import AnyEvent
@@ -345,6 +346,7 @@ async def supervise(
             fleet.see_off(process)
         dispatcher.tell_orders(orders.note)
         await stack.enter_async_context(_background(dispatcher.keep_time))
+        await stack.enter_async_context(_background(give_back_when_idle))
         await stack.enter_async_context(_background(feed_watchdog, notifier))
         await stack.enter_async_context(_background(prices.run, lease_server.reconfigure))
         profiles = ProfileSwitch(in_force, dispatcher, lease_server, orders.choose)

@@ -14,6 +14,7 @@ import msgspec
 import trio
 import zmq
 
+from arriero.idle_memory import give_back_when_idle
 from arriero.protocol.transport import connected, open_context
 
 from .connections.connection import Connection, ConnectionMonitor
@@ -116,6 +117,7 @@ async def run_worker(settings: Settings, on_orphaned: Callable[[], None]) -> Non
             nursery.start_soon(link.run)
             nursery.start_soon(feeds.run)
             nursery.start_soon(monitor.run)
+            nursery.start_soon(give_back_when_idle)
             nursery.start_soon(monitor.readers.run)
             nursery.start_soon(service.waking.run)
             nursery.start_soon(service.broadcast.run)

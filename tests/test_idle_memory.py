@@ -1,0 +1,59 @@
+"""Free memory is given back when there is nothing else to do."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import trio
+
+from arriero.idle_memory import LOOK_S, give_back, give_back_when_idle
+
+
+@pytest.mark.parametrize(
+    ("shares", "given_after"),
+    [
+        ([0.0, 0.0, 0.0], [1]),  # after the start
+        ([0.9, 0.5, 0.02, 0.0], [3]),
+        ([0.0, 0.9, 0.9, 0.05, 0.05, 0.3, 0.0], [1, 4, 7]),
+        ([0.9, 0.9, 0.2], []),
+    ],
+)
+async def test_it_is_given_back_once_after_each_time_of_work(
+    shares: list[float], given_after: list[int], autojump_clock: trio.testing.MockClock
+) -> None:
+    looks = 0
+    given: list[int] = []
+
+    def times() -> Iterator[float]:
+        nonlocal looks
+        used = 0.0
+        yield used
+        for looks, share in enumerate(shares, 1):
+            used += share * LOOK_S
+            yield used
+            if given[-1:] == [looks]:
+                yield used  # it is looked at once more after that
+
+    cpu_s = times()
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        await give_back_when_idle(lambda: given.append(looks), cpu_s.__next__)
+
+    assert given == given_after
+    assert trio.current_time() == pytest.approx(LOOK_S * (len(shares) + 1))
+
+
+def test_what_is_free_between_pieces_in_use_is_given_back() -> None:
+    pieces: list[bytearray | None] = [bytearray(20_000) for _ in range(5000)]
+    for number in range(len(pieces)):
+        if number % 10:
+            pieces[number] = None
+    before = resident_kb()
+
+    give_back()
+
+    assert resident_kb() < before - 50_000
+
+
+def resident_kb() -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))
