@@ -5,8 +5,8 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,21 @@ def kill(train: Train) -> None:
         with suppress(psutil.NoSuchProcess):
             process.send_signal(signal.SIGKILL)
     train.process.wait()
+
+
+@contextmanager
+def standing_still(train: Train) -> Generator[None]:
+    """Have a machine say nothing, and refuse nothing either, while the block runs."""
+    processes = [psutil.Process(train.process.pid), *train.children()]
+    try:
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):  # one that was short-lived
+                process.suspend()
+        yield
+    finally:
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                process.resume()
 
 
 def served_at(train: Train, request_id: str) -> str:
@@ -256,17 +271,11 @@ def test_a_machine_that_stands_still_is_left_before_an_answer_is_due(
     at = 0 if gates[0].starts else 1
     name, other = ("box2", "box3") if at == 0 else ("box3", "box2")
     asking.hears(f"s: loading on {name}")
-    processes = [psutil.Process(boxes[at].process.pid), *boxes[at].children()]
     still_since = time.monotonic()
-    for process in processes:
-        process.suspend()
-    try:
+    with standing_still(boxes[at]):
         # By the default of responseHeader it would go then in any case.
         asking.hears(f"s: loading on {other}", within_s=58.0)
         print(f"figure: it has moved {time.monotonic() - still_since:.1f} s later")
-    finally:
-        for process in processes:
-            process.resume()
     gates[1 - at].open()
     assert asking.finish().error is None
     assert asking.text
