@@ -47,6 +47,10 @@ WATCH = """() => {
   }).observe(document, {subtree: true, childList: true, attributes: true, characterData: true});
 }"""
 
+# All that load have a bar, and its first steps were shown.
+MOVING = f"""[...document.querySelectorAll('[data-model^=slow] [role=progressbar]')]
+  .filter((it) => Number(it.getAttribute('aria-valuenow')) >= 3).length === {LOADING}"""
+
 # The states in which a row is shown, one after the other.
 STATES = """(model) => {
   const row = document.querySelector(`[data-model="${model}"]`);
@@ -146,6 +150,7 @@ def test_two_hundred_models_cost_what_changes(open_page: OpensPage, train: Train
         f"document.querySelectorAll('[data-model^=slow][data-state=ready]').length === {LOADING}"
     )
     load_all(page, train)
+    page.until(MOVING)  # what a row writes when it begins to load is no step
     page.run(WATCH)
     before, began = counted(cdp), page.run("() => performance.now()")
     page.until(f"window.isOver || window.frames.length >= {FRAMES}")
