@@ -167,12 +167,14 @@ class ServerHold(LaunchMessage, frozen=True, kw_only=True):
     Attributes:
         command: Program and arguments. Empty once it has begun.
         env: Added to the environment.
+        port: Where it will listen; 0: that is not known.
         ends: It is to end now, in good order.
         seen: The end has been heard of: the agent is not needed any more.
     """
 
     command: tuple[str, ...] = ()
     env: dict[str, str] = {}
+    port: int = 0
     ends: bool = False
     seen: bool = False
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Final, NoReturn
+from urllib.parse import urlsplit
 
 import trio
 
@@ -82,6 +83,7 @@ class RayLauncher:
             model=order.config.model,
             command=order.launch.command,
             env=dict(order.launch.env),
+            port=_port_there(order.launch),
             memory=dict(memory),
             cpus=needs.cpus,
             gpus=float(gpus),
@@ -141,6 +143,11 @@ def _namespace(path: Path) -> str:
     """Return a name that no other supervisor of the cluster has, and the next one here has."""
     told = f"{os.uname().nodename}:{path}"
     return f"arriero-{sha256(told.encode()).hexdigest()[:_NAME_CHARS]}"
+
+
+def _port_there(launch: LaunchConfig) -> int:
+    """Return the port of a server that answers on its node; 0: something else answers for it."""
+    return (urlsplit(launch.endpoint).port or 0) if launch.wants_host else 0
 
 
 def _spec(order: LaunchOrder, variable: dict[str, str]) -> SpawnSpec:

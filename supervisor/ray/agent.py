@@ -5,9 +5,11 @@ Started as ``python -m arriero.supervisor.ray.agent`` by the actor. It reads one
 tether. Whatever ends it ends the server: it has a reaper of its own, as the supervisor has.
 """
 
+import errno
 import logging
 import os
 import signal
+import socket
 import sys
 from collections import deque
 from collections.abc import Mapping
@@ -195,6 +197,7 @@ class ServerAgent:
     async def _serve(self, hold: ServerHold) -> None:
         """Run the server, and say how it ended."""
         try:
+            _check_port(self._host, hold.port)
             async with open_reaper() as reaper:
                 process = start_process(self._spec(hold), reaper)
                 self._running = process
@@ -242,6 +245,28 @@ class ServerAgent:
             return False
         self._lines.sent(wrote)
         return True
+
+
+def _check_port(host: str, port: int) -> None:
+    """Make sure that nobody listens there already: it would be taken for the server.
+
+    The supervisor chooses another port when it reads that this one is in use.
+
+    Raises:
+        SpawnError: Somebody does.
+    """
+    if port == 0:
+        return
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as exc:
+            if exc.errno == errno.EADDRINUSE:
+                raise SpawnError(
+                    f"cannot use port {port} of {os.uname().nodename}: address already in use"
+                ) from exc
 
 
 def environment(command: tuple[str, ...], env: Mapping[str, str], host: str) -> dict[str, str]:

@@ -305,7 +305,9 @@ class Tether:
                 self._say(self._placed)
             order = self._order
             command, env = ((), {}) if self._has_begun else (order.command, order.env)
-            agent.send([packed(ServerHold(command=command, env=env, ends=self._ends.is_set()))])
+            ends = self._ends.is_set()
+            hold = ServerHold(command=command, env=env, port=order.port, ends=ends)
+            agent.send([packed(hold)])
             if self._ends.is_set():
                 await trio.sleep(BEAT_S)
             else:

@@ -41,6 +41,7 @@ class TetherOrder(msgspec.Struct, frozen=True, kw_only=True):
         model: The model.
         command: Program and arguments of its server.
         env: Added to the environment.
+        port: Where it will listen; 0: that is not known.
         memory: Bytes of each device, where that is declared.
         cpus, gpus, resources: What else it needs of a machine.
     """
@@ -49,6 +50,7 @@ class TetherOrder(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     command: tuple[str, ...]
     env: dict[str, str]
+    port: int = 0
     memory: dict[str, int]
     cpus: float
     gpus: float

@@ -83,14 +83,20 @@ class Cluster:
         for attempt in range(_TRIES):
             part = f"{_PART}={name}-{attempt}"
             if self._attempt(name, part, resources, *options):
-                (pid,) = (
-                    it.pid for it in map(psutil.Process, marked(part.encode()))
-                    if it.name() == "raylet"
-                )  # fmt: skip
-                self._nodes[name] = psutil.Process(pid)
+                self._nodes[name] = self._raylet(part)
                 return
             end_all(part.encode())
         raise AssertionError((self._folder / f"{name}.log").read_text()[-3000:])
+
+    def _raylet(self, part: str) -> psutil.Process:
+        """Return the one of an attempt. What it forks has its name for a moment, and is younger."""
+        found = []
+        for pid in marked(part.encode()):
+            with suppress(psutil.NoSuchProcess):
+                process = psutil.Process(pid)
+                if process.name() == "raylet":
+                    found.append(process)
+        return min(found, key=psutil.Process.create_time)
 
     def _attempt(self, name: str, part: str, resources: Mapping[str, float], *options: str) -> bool:
         variable, _, value = part.partition("=")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import socket
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
@@ -35,6 +37,7 @@ def config(cluster: Cluster, llama: Callable[..., str]) -> dict[str, Any]:
         "tiny": {"cmd": llama("tiny", LONG_STREAM)},
         "small": {"cmd": llama("small")},
         "picky": {"cmd": llama("tiny"), "ray": {"resources": {"rare": 1}}},
+        "rarer": {"cmd": llama("tiny"), "ray": {"resources": {"rarer": 1}}},
     }
     return {
         "progress": "reasoning",
@@ -209,6 +212,23 @@ def test_waiter_is_served_when_a_node_joins(train: Train, cluster: Cluster) -> N
     print(f"figure: answered {time.monotonic() - began:.1f} s after the node had joined")
     assert rest[-1] == "data: [DONE]"
     assert runs_on(cluster, train, "picky") == "rare"
+    train.ask("unload", model="picky")
+
+
+def test_stranger_on_the_port_of_a_node_gets_no_prompts(train: Train, cluster: Cluster) -> None:
+    lines = frames(train, "rarer", max_tokens=4)
+    until(lines, "waiting for a machine: no machine has 1 of rarer")
+    tethers = [it for it in train.children() if "arriero.supervisor.ray.tether" in it.cmdline()]
+    orders = [json.loads(it.environ()["ARRIERO_TETHER"]) for it in tethers]
+    (order,) = (it for it in orders if it["model"] == "rarer")
+    with socket.create_server(("127.0.0.1", order["port"])):  # it was free when it was chosen
+        cluster.add("rarer", cpus=1, rarer=1)
+        told = "\n".join(lines)
+        assert '"error"' not in told
+        assert told.endswith("data: [DONE]")
+        assert str(order["port"]) not in server_of(cluster, train, "rarer").cmdline()
+    assert "model.again model=rarer" in train.log.read_text()
+    train.ask("unload", model="rarer")
 
 
 def test_bridge_is_killed(train: Train, cluster: Cluster) -> None:

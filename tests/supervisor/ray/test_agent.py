@@ -31,6 +31,7 @@ from arriero.protocol.remote.launch import (
     read_hold,
 )
 from arriero.protocol.transport import FrameSocket, open_context
+from arriero.supervisor.models.start.start_retry import complains_of_port
 from arriero.supervisor.ray.agent import TETHER, LineQueue, environment
 from tests.paths import ROOT
 
@@ -163,6 +164,16 @@ async def overhear(agent: Agent, frame: bytes) -> bytes:
             nursery.cancel_scope.cancel()
     assert b"\x07MESSAGE" in sent
     return sent
+
+
+async def test_server_is_not_started_beside_a_stranger_on_its_port(agent: Agent) -> None:
+    """The stranger would be taken for it: he answers /health as well, and then gets the prompts."""
+    with socket.create_server(("127.0.0.1", 0)) as stranger, agent.link() as link:
+        port = stranger.getsockname()[1]
+        said = await heard(link, ServerOver, ServerHold(command=("sleep", "600"), port=port))
+        assert isinstance(said, ServerOver)
+        assert said.code is None
+        assert complains_of_port(said.why)
 
 
 async def test_server_ends_with_the_agents_input(agent: Agent) -> None:
