@@ -19,6 +19,7 @@ import trio
 
 from ..errors import SpawnError
 from ..host.shortage import what_is_scarce
+from ..llamacpp.load_report import END_WORD
 from .kept_process import AdoptedProcess, KeptProcess
 from .output import OutputReader, Stream
 from .ports import is_listening, wait_port_closed
@@ -418,8 +419,12 @@ class _Child:
         ended 0.01 s after that). And it ends by itself when it is closed, so a stop command comes
         first: it may want to ask the server for something.
         """
-        assert self._popen.stdin is not None
-        self._popen.stdin.close()
+        stdin = self._popen.stdin
+        assert stdin is not None
+        if self._launch.report and not stdin.closed:
+            with suppress(OSError):  # it has ended, or has closed it
+                stdin.write(END_WORD)  # at once, for an empty pipe holds it
+        stdin.close()
 
     async def leader_ends(self) -> None:
         """Wait for the end of the process; kill the group when time is up.

@@ -50,7 +50,7 @@ class Plan:
     memory_idle_s: float = 70.0
     starts: int = 5
     model_starts: int = 10
-    real_swaps: int = 3
+    real_swaps: int = 8
     disk_pairs: int = 8
     waiters: tuple[int, ...] = (1000, 5000)
     wait_s: float = 12.0

@@ -131,27 +131,28 @@ def noticed(plan: Plan, target: Target, folder: Path) -> dict[str, float]:
 
 
 def real_swap(plan: Plan, target: Target, folder: Path) -> dict[str, float]:
-    """Two real models take turns; each swap by the start of the same server with nothing before."""
+    """Two real models take turns; each swap by the start of the same server with nothing before.
+
+    In turns with these: both are of the same minute, whatever else the machine does.
+    """
     program, files = ensure_llama_server(), ensure_models()
     commands = {
         name: f"{program} -m {file} --host 127.0.0.1 --port ${{PORT}} -c 2048 --no-webui"
         for name, file in files.items()
     }
     bare: dict[str, list[float]] = {name: [] for name in commands}
-    for number in range(plan.real_swaps):
-        for name, command in commands.items():
-            port = free_port()
-            words = command.replace("${PORT}", str(port)).split()
-            began = time.monotonic()
-            with running(words, folder / f"{name}-{number}.log"):
-                first_token(port, name)
-                bare[name].append(time.monotonic() - began)
     swaps: dict[str, list[float]] = {name: [] for name in commands}
     models = {name: model(command) for name, command in commands.items()}
     with proxy(target, folder / "proxy", models) as started:
         first_token(started.port, list(commands)[-1])
-        for _ in range(plan.real_swaps):
-            for name in commands:
+        for number in range(plan.real_swaps):
+            for name, command in commands.items():
+                port = free_port()
+                words = command.replace("${PORT}", str(port)).split()
+                began = time.monotonic()
+                with running(words, folder / f"{name}-{number}.log"):
+                    first_token(port, name)
+                    bare[name].append(time.monotonic() - began)
                 began = time.monotonic()
                 first_token(started.port, name)
                 swaps[name].append(time.monotonic() - began)

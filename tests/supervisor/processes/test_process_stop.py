@@ -2,6 +2,7 @@
 
 import logging
 import re
+from collections.abc import Callable
 from functools import partial
 
 import psutil
@@ -187,3 +188,34 @@ async def test_standard_input_stays_open_until_it_is_done(reaper: Reaper) -> Non
     ended, _ = await stop(stopped_by("sleep 0.1; echo asked", reads), reaper, lines)
 
     assert (ended.code, lines.stdout) == (7, [b"up", b"asked", b"end of input"])
+
+
+@pytest.mark.parametrize("report", [True, False])
+async def test_server_with_its_report_on_reads_that_it_has_to_end(
+    reaper: Reaper, report: bool
+) -> None:
+    """Before its input ends, which would have it exit while it still cleans up."""
+    lines = Lines()
+    script = "trap '' TERM; echo up; read -r word; echo got=$word; read -r more || exit 7"
+
+    ended, _ = await stop(shell(script, report=report), reaper, lines)
+
+    assert ended.code == 7
+    assert lines.stdout == [b"up", b"got=cmd_router_to_child:exit" if report else b"got="]
+
+
+async def test_real_server_with_its_report_on_ends_in_good_order(
+    reaper: Reaper, llama: Callable[..., str]
+) -> None:
+    """It aborted in most stops, and exited with 1 in others; a few of them tell."""
+    for _ in range(5):
+        lines, result = Lines(), Result()
+        with trio.fail_after(PATIENCE_S):
+            async with trio.open_nursery() as nursery:
+                argv = tuple(llama("tiny").replace("${PORT}", "0").split())
+                launch = SpawnSpec(argv=argv, report=True)
+                running = await nursery.start(result.run, launch, reaper, lines)
+                while not any(b'"state":"ready"' in line for line in lines.stdout):
+                    await lines.wait_for("stdout", len(lines.stdout) + 1)
+                running.stop(grace_s=PATIENCE_S)
+        assert result.exit.code == 0
