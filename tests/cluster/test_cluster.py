@@ -6,7 +6,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from contextlib import suppress
 from typing import Any
 
@@ -17,15 +17,10 @@ from test_adoption import kill, serve_again
 from train_starter import train_starter
 from trains import Train, alive, eventually
 
+from tests.cluster.chats import LONG_STREAM, START_S, asked, frames, until
 from tests.cluster.nodes import PYTHON, Cluster
 
 pytestmark = pytest.mark.timeout(400)
-
-# Of what a node needs: an actor, an agent, and a llama-server.
-START_S = 90.0
-
-# Beyond the context that it was trained with, its stream goes on for half a minute and more.
-LONG_STREAM = "-c 131072 --override-kv llama.context_length=int:131072"
 
 # What is promised: seconds from the loss of a node to an answer from another one.
 AGAIN_S = 25.0
@@ -92,20 +87,6 @@ def server_of(cluster: Cluster, train: Train, model: str) -> psutil.Process:
     return found
 
 
-def asked(train: Train, model: str, within_s: float = START_S, **more: Any) -> httpx.Response:
-    body = {"model": model, "messages": [{"role": "user", "content": "hi"}], "max_tokens": 4}
-    url = f"{train.url}/v1/chat/completions"
-    return httpx.post(url, json=body | more, timeout=within_s)
-
-
-def frames(train: Train, model: str, **more: Any) -> Iterator[str]:
-    """Give the lines of a streamed chat."""
-    body = {"model": model, "messages": [{"role": "user", "content": "hi"}], "stream": True}
-    url = f"{train.url}/v1/chat/completions"
-    with httpx.stream("POST", url, json=body | more, timeout=START_S) as response:
-        yield from (line for line in response.iter_lines() if line)
-
-
 def runs_on(cluster: Cluster, train: Train, model: str) -> str:
     return cluster.node_of(server_of(cluster, train, model))
 
@@ -134,23 +115,11 @@ def memory(cluster: Cluster) -> dict[str, int]:
     return parts
 
 
-def until(lines: Iterator[str], words: str) -> list[str]:
-    """Read lines until one has these words; return them all."""
-    read = []
-    for line in lines:
-        read.append(line)
-        if words in line:
-            return read
-    raise AssertionError(f"{words!r} is not in {read[-5:]}")
-
-
 def test_two_models_run_on_two_nodes(train: Train, cluster: Cluster) -> None:
     began = time.monotonic()
     told = "\n".join(frames(train, "small", max_tokens=4))
     print(f"figure: first answer after {time.monotonic() - began:.1f} s")
-    assert "waiting for a machine" in told
-    assert "small: loading" in told
-    assert "small: ready after" in told
+    assert "small: ready after" in told  # all else may take less time than is told of
     assert told.endswith("data: [DONE]")
     assert beside_each_other(train, cluster) == {"one", "two"}
     print("figure: MiB of resident memory:", memory(cluster))

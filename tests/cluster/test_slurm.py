@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import httpx
@@ -15,6 +15,7 @@ from train_starter import train_starter
 from trains import Train, alive, eventually
 
 from tests.cluster import slurm
+from tests.cluster.chats import LONG_STREAM, asked, frames, until
 from tests.cluster.slurm import Slurm
 from tests.paths import ROOT
 
@@ -22,11 +23,6 @@ pytestmark = [
     pytest.mark.timeout(400),
     pytest.mark.skipif(not slurm.is_there(), reason="no Slurm: apt install slurmctld slurmd munge"),
 ]
-
-START_S = 90.0
-
-# Beyond the context that it was trained with, its stream goes on for half a minute and more.
-LONG_STREAM = "-c 131072 --override-kv llama.context_length=int:131072"
 
 
 @pytest.fixture(scope="module")
@@ -76,19 +72,6 @@ def start(
     eventually(lambda: not cluster.jobs(), what="the end of all jobs")
 
 
-def asked(train: Train) -> httpx.Response:
-    body = {"model": "large", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 4}
-    return httpx.post(f"{train.url}/v1/chat/completions", json=body, timeout=START_S)
-
-
-def frames(train: Train, **more: Any) -> Iterator[str]:
-    """Give the lines of a streamed chat."""
-    body = {"model": "large", "messages": [{"role": "user", "content": "hi"}], "stream": True}
-    url = f"{train.url}/v1/chat/completions"
-    with httpx.stream("POST", url, json=body | more, timeout=START_S) as response:
-        yield from (line for line in response.iter_lines() if line)
-
-
 def server(train: Train) -> psutil.Process:
     """Return the llama-server, on whichever node."""
     port = train.model("large")["endpoint"].rpartition(":")[2]
@@ -112,10 +95,8 @@ def test_model_is_a_job_and_waits_for_a_machine(
     cluster.run("sbatch", "--exclusive", "--nodes=2", "--output=/dev/null", "--wrap=sleep 600")
     eventually(lambda: cluster.jobs("running") == ["wrap"], what="a job that takes all nodes")
     train = start(config)
-    told = frames(train, max_tokens=4)
-    for line in told:
-        if "waiting for a machine" in line:
-            break
+    told = frames(train, "large", max_tokens=4)
+    until(told, "waiting for a machine")
     cluster.run("scancel", "--name=wrap")
     rest = "\n".join(told)
 
@@ -134,18 +115,18 @@ def test_srun_or_job_ends_and_the_next_request_starts_another(
     start: Callable[..., Train], config: dict[str, Any], cluster: Slurm
 ) -> None:
     train = start(config)
-    assert asked(train).status_code == 200
+    assert asked(train, "large").status_code == 200
     first = server(train)
     psutil.Process(train.model("large")["pid"]).kill()
     eventually(lambda: not alive([first]), what="the end of what nobody waits for")
-    assert asked(train).status_code == 200
+    assert asked(train, "large").status_code == 200
     second = server(train)
     (job,) = eventually(lambda: len(jobs := cluster.jobs()) == 1 and jobs, what="one job")
 
     cluster.run("scancel", f"--name={job}")
     eventually(lambda: not alive([second]), what="the end of what was cancelled")
 
-    assert asked(train).status_code == 200
+    assert asked(train, "large").status_code == 200
 
 
 def test_node_loses_the_job_and_srun_is_not_told(
@@ -153,16 +134,14 @@ def test_node_loses_the_job_and_srun_is_not_told(
 ) -> None:
     """Slurm does not miss it for long: srun waits on, while nothing listens any more."""
     train = start(config)
-    lines = frames(train, max_tokens=100_000, ignore_eos=True)
-    for line in lines:
-        if '"content"' in line:
-            break
+    lines = frames(train, "large", max_tokens=100_000, ignore_eos=True)
+    until(lines, '"content"')
     lost = server(train)
     step_of(lost).kill()
     rest = list(lines)
     began = time.monotonic()
 
-    answer = asked(train)
+    answer = asked(train, "large")
 
     print(f"figure: answered {time.monotonic() - began:.1f} s after a node had lost its job")
     assert any('"error"' in line for line in rest[-3:]), rest[-3:]
@@ -176,26 +155,26 @@ def test_killed_supervisor_leaves_no_job(
 ) -> None:
     """What a job has reserved is free again: srun has to be asked to end, not killed."""
     train = start(config)
-    assert asked(train).status_code == 200
+    assert asked(train, "large").status_code == 200
 
     kill(train)
 
     eventually(lambda: not cluster.jobs(), what="the end of its job")
     serve_again(train, env=cluster.environ)
-    assert asked(train).status_code == 200
+    assert asked(train, "large").status_code == 200
 
 
 def test_job_goes_on_under_the_next_supervisor(
     start: Callable[..., Train], config: dict[str, Any], cluster: Slurm
 ) -> None:
     train = start(config | {"adopt": True})
-    assert asked(train).status_code == 200
+    assert asked(train, "large").status_code == 200
     before, jobs = server(train), cluster.jobs()
 
     kill(train)
     serve_again(train, env=cluster.environ)
 
-    assert asked(train).status_code == 200
+    assert asked(train, "large").status_code == 200
     assert server(train) == before
     assert cluster.jobs() == jobs
     train.ask("unload", model="large")
