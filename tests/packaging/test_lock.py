@@ -1,6 +1,8 @@
 """What `make` installs is what pyproject.toml asks for, locked; `make lock` puts it right."""
 
 import re
+import subprocess
+import sys
 import tomllib
 
 import pytest
@@ -59,3 +61,29 @@ def test_what_is_asked_for_is_locked(name: str, text: str) -> None:
     found = locked(name)[canonicalize_name(asked.name)]
 
     assert all(asked.specifier.contains(version.split(" ;")[0]) for version in found)
+
+
+# Refuses what `make demo` does not install, as an environment does that has nothing else.
+IMPORTS_THE_DEMO = """
+import sys
+from importlib.metadata import packages_distributions
+
+homes = packages_distributions()
+
+class Refuse:
+    def find_spec(name, path=None, target=None):
+        known = {home.lower().replace("_", "-") for home in homes.get(name, ())}
+        if known and not known & set(sys.argv[1:]):
+            raise ModuleNotFoundError(f"{name} is not locked for the demo", name=name)
+
+sys.meta_path.insert(0, Refuse)
+import tests.real.demo
+"""
+
+
+def test_the_demo_needs_nothing_but_what_make_installs_for_it() -> None:
+    command = (sys.executable, "-c", IMPORTS_THE_DEMO, "arriero", *DEMO)
+
+    process = subprocess.run(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, check=False)
+
+    assert process.returncode == 0, process.stderr
