@@ -3,7 +3,6 @@
 Lowest first:
 
     frame_pipeline      Account, prefill, filter per frame.
-    upload              Bodies passed on as they come.
     model_request       Head and body -> `ModelRequest`.
     response_writer     `ResponseWriter`: head, chunks, trailers, error, end.
     progress_updates    `ProgressUpdates`: what a waiting client is told.
@@ -16,5 +15,6 @@ Lowest first:
     send                Send it, read the head: `UpstreamResponse` or `RetryAfter`.
     stream_response     SSE responses.
     response            Non-stream responses, as they are or translated.
+    serve_peer          Request -> peer -> response.
     handler             Request -> lease -> upstream -> response; errors.
 """

@@ -33,7 +33,7 @@ from ..json.large_body import LARGE_BYTES, LargeBody, read_large
 from ..json.spans import Member, Steps, finish
 from ..progress.prefill import Style, style_of
 from ..upstreams.heads import origin_form
-from .upload import Upload
+from ..upstreams.upload import Upload
 
 # Characters of a name that are remembered, of a client that names nonsense.
 _MAX_NAME_CHARS: Final = 400

@@ -28,9 +28,9 @@ from ..upstreams.pool import (
 )
 from ..upstreams.request import UpstreamRequest
 from ..upstreams.retry import Retries
+from ..upstreams.upload import Upload
 from .exchange import Exchange
 from .progress_updates import READY_VIEW
-from .upload import Upload
 from .wait_for_model import STREAM_HOLD_S, hold_limit_s, too_long
 
 # Bodies up to this size are sent together with the head: copying is cheaper than a system call.

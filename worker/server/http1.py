@@ -47,9 +47,9 @@ from ..relay import handler as serving
 from ..relay.context import RelayContext
 from ..relay.model_request import way_upstream
 from ..relay.response_writer import ResponseCut
-from ..relay.upload import KEPT_BYTES, BodySource, Upload, pass_upload, read_upload, upload_of
 from ..ui.asset_door import ASSET_PREFIX, asset_answer
 from ..upstreams.heads import origin_form
+from ..upstreams.upload import KEPT_BYTES, BodySource, Upload, pass_upload, read_upload, upload_of
 from ..websocket.handshake import find_socket, socket_access, wants_socket
 from .health import asks_for_health, health_answer
 from .late_protocols import answer_late_websocket

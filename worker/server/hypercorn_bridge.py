@@ -22,7 +22,7 @@ from ..connections.stream import SocketStream
 from ..errors import ClientGone
 from ..http.body_memory import MemoryHold
 from ..http.request_head import MAX_HEAD_BYTES, RequestHead
-from ..relay.upload import BodySource
+from ..upstreams.upload import BodySource
 from .hypercorn_request import MAX_PAGE_BODY_BYTES, page_request
 
 # Bytes of a chunk that are worth reading on for; see `head` for lengths that are known.

@@ -12,4 +12,5 @@ Lowest first:
     pool            Keep-alive connections per endpoint.
     request         What is sent upstream.
     retry           Retry decisions.
+    upload          Bodies passed on as they come.
 """

@@ -29,8 +29,14 @@ from arriero.worker.errors import (
 )
 from arriero.worker.http.body_memory import BodyMemory, MemoryHold
 from arriero.worker.http.request_head import RequestHead, parse_head
-from arriero.worker.relay import upload
-from arriero.worker.relay.upload import KEPT_BYTES, PIECE_BYTES, BodySource, read_upload, upload_of
+from arriero.worker.upstreams import upload
+from arriero.worker.upstreams.upload import (
+    KEPT_BYTES,
+    PIECE_BYTES,
+    BodySource,
+    read_upload,
+    upload_of,
+)
 from tests.examples import examples
 from tests.worker.rig import OpenRig
 

@@ -20,7 +20,7 @@ from ..http.body_pace import BodyPace
 from ..http.chunked import ChunkedBody, chunk
 from ..http.multipart import Fields, FormFinder, read_query
 from ..http.request_head import RequestHead
-from ..upstreams.pool import UpstreamStream
+from .pool import UpstreamStream
 
 # Bytes of a form. Longer ones are refused before they are sent, if their length is known.
 MAX_UPLOAD_BYTES: Final = 2 * 1024**3
