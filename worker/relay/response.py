@@ -109,21 +109,11 @@ async def _relay_json(exchange: Exchange, response: UpstreamResponse) -> None:
     head, body = response.head, response.body
     data = body.feed(response.data) if response.data else b""
     response.data = b""
-    if not body.complete:
-        kept = bytearray(data)
-        while not body.complete:
-            if len(kept) > _MAX_READ_BYTES:
-                await relay_plain(exchange, response, bytes(kept))
-                return
-            more = await response.next_bytes()
-            if not more:
-                if response.ended_well:
-                    break
-                blame(response.conn)
-                # nothing was sent: a clear word is better than a cut
-                raise UpstreamDied("the model's server went away in the middle of its answer")
-            kept += body.feed(more)
-        data = bytes(kept)
+    if not body.complete:  # nothing was sent: a clear word is better than a cut
+        data, is_whole = await _read_on(response, data, _MAX_READ_BYTES)
+        if not is_whole:
+            await relay_plain(exchange, response, data)
+            return
     now = writer.conn.monitor.clock()
     if head.status == 200:
         account.last_byte_at = now
@@ -298,14 +288,25 @@ async def _whole_body(response: UpstreamResponse) -> bytes:
         ClientGone: The client has left.
         UpstreamDied: It is not whole, or too long.
     """
-    body = response.body
-    kept = bytearray(body.feed(response.data) if response.data else b"")
+    begun = response.body.feed(response.data) if response.data else b""
     response.data = b""
+    data, is_whole = await _read_on(response, begun, _MAX_TRANSLATED_BYTES)
+    if not is_whole:
+        raise UpstreamDied(f"cannot translate an answer of more than {_MAX_TRANSLATED_BYTES} bytes")
+    return data
+
+
+async def _read_on(response: UpstreamResponse, begun: bytes, most: int) -> tuple[bytes, bool]:
+    """Return what there is of a body, and whether that is all: it goes on after `most` bytes.
+
+    Raises:
+        ClientGone: The client has left.
+        UpstreamDied: It ends too early.
+    """
+    body, kept = response.body, bytearray(begun)
     while not body.complete:
-        if len(kept) > _MAX_TRANSLATED_BYTES:
-            raise UpstreamDied(
-                f"cannot translate an answer of more than {_MAX_TRANSLATED_BYTES} bytes"
-            )
+        if len(kept) > most:
+            return bytes(kept), False
         more = await response.next_bytes()
         if not more:
             if response.ended_well:
@@ -313,7 +314,7 @@ async def _whole_body(response: UpstreamResponse) -> bytes:
             blame(response.conn)
             raise UpstreamDied("the model's server went away in the middle of its answer")
         kept += body.feed(more)
-    return bytes(kept)
+    return bytes(kept), True
 
 
 def late_error(status: int, body: bytes) -> UpstreamAnsweredError:

@@ -172,12 +172,9 @@ async def wait_until_listening(
     request, signs = _request(url, access), signs or Signs()
     while True:
         with trio.move_on_after(PATIENCE_S):
-            try:
-                await trio.aclose_forcefully(await connect(request))
-            except Unreachable:
-                note(Outcome("unreachable"))
-            else:
+            if await _knock(request) == "open":
                 return
+            note(Outcome("unreachable"))
         await signs.pause(pause_s(trio.current_time() - started_at))
 
 
@@ -203,13 +200,18 @@ async def is_refused(url: str, *, access: Access = PLAIN) -> bool:
     Raises:
         SupervisorError: `url` cannot be understood.
     """
+    return await _knock(_request(url, access)) == "refused"
+
+
+async def _knock(request: Request) -> Literal["open", "refused", "unreachable"]:
+    """Connect, and hang up."""
     try:
-        await trio.aclose_forcefully(await connect(_request(url, access)))
+        await trio.aclose_forcefully(await connect(request))
     except NobodyListens:
-        return True
+        return "refused"
     except Unreachable:
-        return False
-    return False
+        return "unreachable"
+    return "open"
 
 
 async def _follow(request: Request) -> Outcome:
