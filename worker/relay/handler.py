@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Final
 
+import msgspec
 import trio
 from msgspec import UNSET
 
@@ -41,7 +42,15 @@ from ..upstreams.upload import Upload
 from .context import RelayContext
 from .detours import ChosenTarget, PlaceSearch, changed, choose, find_place, led_elsewhere
 from .exchange import Exchange, open_exchange
-from .model_request import LongBody, led_to, read_long, read_request, way_of, way_upstream
+from .model_request import (
+    LongBody,
+    ModelRequest,
+    led_to,
+    read_long,
+    read_request,
+    way_of,
+    way_upstream,
+)
 from .response import answer_nothing, relay
 from .response_writer import own_lines
 from .send import RetryAfter, send
@@ -127,23 +136,15 @@ async def answer(
     if most_captured:
         recorder = conn.tee = ResponseRecorder(most_captured, conn.tee)
     exchange: Exchange | None = None
-    choice: ChosenTarget | None = None
-    search: PlaceSearch | None = None
-    leave: Callable[[], None] | None = None
+    held = _Held()
     try:
         if unread is not None:
             raise unread
         if head.own:
             check_hops(hops_of(head.own), service.instance)
         request = read_request(names, head, way, body, long_body, upload, account, trace)
-        if request.detour is not None and request.detour.selector is not None:
-            choice = await choose(service, request.detour.selector)
-            found = service.names.find_chosen(choice.target)
-            request = led_to(request, found, account)
-        if request.detour is not None and (search := find_place(service, request)) is not None:
-            place = await search.next()
-            if place and place != request.route.model:
-                request = led_to(request, service.names.find_place(place), account)
+        if request.detour is not None:
+            request = await _lead(service, request, account, held)
         original = request
         has_changes = request.detour is not None or service.names.rules is not None
         if has_changes and not request.asks_nothing:
@@ -157,12 +158,12 @@ async def answer(
             original=original,
         )
         if conn.caller.is_limited:
-            leave = await service.enter(conn.caller)
+            held.leave = await service.enter(conn.caller)
         if head.idempotency_key is None:
-            await _serve_somewhere(service, exchange, search)
+            await _serve_somewhere(service, exchange, held.search)
         else:
             async with _claimed(service, caller, head.idempotency_key, request_id):
-                await _serve_somewhere(service, exchange, search)
+                await _serve_somewhere(service, exchange, held.search)
     except RelayError as error:
         _log_failure(account, error)
         if exchange is not None:
@@ -183,18 +184,10 @@ async def answer(
         conn.busy = False
         conn.account = conn.head = conn.answered_head = None
         service.running.exit(request_id)
-        if choice is not None:
-            choice.end()
-        if search is not None:
-            search.end()
-        if leave is not None:
-            leave()
+        held.release()
         if exchange is not None:
             close = exchange.writer.close
-            if exchange.progress is not None:
-                account.heartbeats += exchange.progress.heartbeats
-            if account.was_given_up:
-                account.wasted_tokens = prompt_estimate(exchange.request.body)
+            _sum_up(exchange)
         if way.is_counted:
             service.ended(account, clock())
         if recorder is not None:
@@ -202,6 +195,59 @@ async def answer(
             sent = body if exchange is None else exchange.request.body
             service.captured(recorder.capture(account, caller, head, sent))
     return not close
+
+
+class _Held(msgspec.Struct, eq=False):
+    """What a request holds until its end, besides its lease.
+
+    Attributes:
+        choice: The target that a selector has chosen for it.
+        search: For the machine that serves it.
+        leave: Gives back its place among those of its key.
+    """
+
+    choice: ChosenTarget | None = None
+    search: PlaceSearch | None = None
+    leave: Callable[[], None] | None = None
+
+    def release(self) -> None:
+        """Give it all back."""
+        if self.choice is not None:
+            self.choice.end()
+        if self.search is not None:
+            self.search.end()
+        if self.leave is not None:
+            self.leave()
+
+
+async def _lead(
+    service: RelayContext, request: ModelRequest, account: Account, held: _Held
+) -> ModelRequest:
+    """Lead a request that names no one model to the one that shall serve it.
+
+    Raises:
+        ClientGone: The client has left.
+        RelayError: There is none.
+    """
+    assert request.detour is not None  # otherwise it has nowhere to go
+    if request.detour.selector is not None:
+        held.choice = await choose(service, request.detour.selector)
+        request = led_to(request, service.names.find_chosen(held.choice.target), account)
+    held.search = find_place(service, request) if request.detour is not None else None
+    if held.search is not None:
+        place = await held.search.next()
+        if place and place != request.route.model:
+            request = led_to(request, service.names.find_place(place), account)
+    return request
+
+
+def _sum_up(exchange: Exchange) -> None:
+    """Note in the account what is known at the end of an exchange."""
+    account = exchange.account
+    if exchange.progress is not None:
+        account.heartbeats += exchange.progress.heartbeats
+    if account.was_given_up:
+        account.wasted_tokens = prompt_estimate(exchange.request.body)
 
 
 def _log_failure(account: Account, error: RelayError) -> None:
