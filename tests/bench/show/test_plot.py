@@ -1,12 +1,13 @@
 """The picture and the page show what was measured."""
 
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import pytest
 
 from ..errors import BenchError
 from ..results import Results
-from .docs import BEGIN, END, PAGE, markdown, put_in
+from .docs import BEGIN, END, PAGE, README, markdown, put_in, short_table
 from .plot import svg
 
 TARGETS = ["nginx x2", "arriero x2"]
@@ -75,13 +76,20 @@ def test_the_page_says_what_could_not_be_measured() -> None:
 def test_only_what_was_measured_before_is_replaced() -> None:
     page = f"above\n{BEGIN}old\n{END}below\n"
 
-    assert put_in(page, "new\n") == f"above\n{BEGIN}new\n{END}below\n"
+    assert put_in(page, "new\n", "page.md") == f"above\n{BEGIN}new\n{END}below\n"
 
 
 def test_a_page_without_its_place_is_left_alone() -> None:
-    with pytest.raises(BenchError, match="measured"):
-        put_in("no place", "new")
+    with pytest.raises(BenchError, match=r"page\.md: no <!-- measured"):
+        put_in("no place", "new", "page.md")
 
 
-def test_our_page_has_its_place() -> None:
-    assert put_in(PAGE.read_text(), "")
+@pytest.mark.parametrize("path", [PAGE, README], ids=lambda path: path.name)
+def test_our_pages_have_their_place(path: Path) -> None:
+    assert put_in(path.read_text(), "", path.name)
+
+
+def test_the_readme_has_both_figures_and_their_ratio() -> None:
+    assert "| p50 at 1 connection, ms | 0.100 | 0.300 | 3.00 |\n" in short_table(
+        results("p50", 0.1, 0.3)
+    )
