@@ -238,7 +238,8 @@ class RecordFilter(MessageValue, frozen=True, kw_only=True, omit_defaults=True):
     """Which records are meant: those to which all of this applies.
 
     Attributes:
-        models: Ids of models, one of which it is; none: any. Likewise:
+        models: Ids of models, one of which it is; none: any. Of what was refused before it had a
+            model, the name that it asked for. Likewise:
         keys: Names of keys, as in `RequestRecord`.
         outcomes: How it ended.
         least_status, most_status: Its status.

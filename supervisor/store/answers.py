@@ -221,7 +221,7 @@ def usage(database: sqlite3.Connection, asked: UsageRequest) -> UsageReply | Ref
     where = RecordFilter(models=asked.models, keys=asked.keys, viewer=asked.viewer)
     if (refusal := _refusal(1, where)) is not None:
         return refusal
-    names = condition_of(where)
+    names = condition_of(where, of_totals=True)
     parts, values = [names.sql], list(names.values)
     for sign, day in ((">=", asked.since), ("<=", asked.until)):
         if day is not None:

@@ -42,20 +42,27 @@ class Condition(NamedTuple):
     values: tuple[Cell, ...]
 
 
-def condition_of(where: RecordFilter, request_id: str | None = None) -> Condition:
+def condition_of(
+    where: RecordFilter, request_id: str | None = None, *, of_totals: bool = False
+) -> Condition:
     """Return the condition that holds for the records that are meant.
 
     Args:
         where: Which.
         request_id: Only those with this id; None for all.
+        of_totals: It is for rows of totals, which do not say what was asked for.
     """
     parts: list[str] = []
     values: list[Cell] = []
-    for column, names in (
-        ("model", where.models),
-        ("key", where.keys),
-        ("outcome", where.outcomes),
-    ):
+    if names := where.models:
+        among = f"IN ({','.join('?' * len(names))})"
+        if of_totals:
+            parts.append(f"model {among}")
+            values += names
+        else:  # what was refused before it had a model has the name that was asked for
+            parts.append(f"(model {among} OR (model = '' AND asked {among}))")
+            values += names * 2
+    for column, names in (("key", where.keys), ("outcome", where.outcomes)):
         if names:
             parts.append(f"{column} IN ({','.join('?' * len(names))})")
             values += names

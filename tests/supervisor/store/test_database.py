@@ -152,6 +152,24 @@ def test_records_are_found_by_all_that_is_said_of_them(store: ActivityDatabase) 
     assert used(database, viewer={"key": "k1", "models": []}, by=[]).total.requests == 2
 
 
+def test_what_was_refused_before_it_had_a_model_is_found_by_the_name_it_asked_for(
+    store: ActivityDatabase,
+) -> None:
+    database = filled(
+        store,
+        [
+            record("misspelt", model="", asked="gwen", status=404, outcome="rejected", key="k1"),
+            record("served", model="qwen", asked="gwen"),
+            record("other", model="", asked="qwen", status=404, outcome="rejected"),
+        ],
+    )
+
+    assert listed(database, models=["gwen"]) == ["misspelt"]
+    assert listed(database, models=["qwen"]) == ["served", "other"]
+    assert listed(database, models=["gwen"], viewer={"key": "k2", "models": ["qwen"]}) == []
+    assert used(database, models=["gwen"], by=[]).total.requests == 0
+
+
 def test_pages_have_each_record_once_whatever_comes_meanwhile(store: ActivityDatabase) -> None:
     database = filled(store, [record(f"r{number}") for number in range(10)])
     found: list[str] = []

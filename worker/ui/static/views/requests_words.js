@@ -107,7 +107,7 @@ export function historyQuery(filters, now) {
  */
 export function belongs(record, filters, model) {
   return (
-    (!filters.model || record.model === model) &&
+    (!filters.model || (record.model || record.asked) === model) &&
     (!filters.outcome || record.outcome === filters.outcome) &&
     (!filters.key || record.key === filters.key) &&
     (!filters.id || record.request_id.includes(filters.id)) &&
