@@ -124,7 +124,7 @@ class QueueEntry(MessageValue, frozen=True, kw_only=True):
 
     Attributes:
         model: The model.
-        waiting: How many requests wait for it.
+        waiting: How many requests wait for it; 0: somebody has ordered it, and no request waits.
         is_full: It serves, and they wait until one that runs on it has ended.
     """
 

@@ -163,7 +163,10 @@ def _size(size_bytes: int) -> str:
 
 def queue_line(queue: Sequence[QueueEntry]) -> str:
     """Return the queue, in the order of turns."""
-    turns = (f"{clean(entry.model)} ({entry.waiting} waiting)" for entry in queue)
+    turns = (
+        f"{clean(entry.model)} ({f'{entry.waiting} waiting' if entry.waiting else 'ordered'})"
+        for entry in queue
+    )
     return ", then ".join(turns) or "nobody waits"
 
 

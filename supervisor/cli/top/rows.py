@@ -178,7 +178,8 @@ def queue_rows(view: TrainView, glyphs: Glyphs) -> list[ScreenRow]:
             (
                 TextSpan(f"{place}. {plain(entry.model, glyphs)}", "busy"),
                 TextSpan(
-                    f": {_count(entry.waiting, 'request')}, {plain(_why(entry, view), glyphs)}"
+                    f": {_count(entry.waiting, 'request') if entry.waiting else 'ordered'}, "
+                    f"{plain(_why(entry, view), glyphs)}"
                 ),
             )
         )

@@ -27,6 +27,7 @@ class WaitList:
         # A dict is slow to find its first entry after many were taken from there; this is not.
         self._of: dict[str, OrderedDict[Waiter, QueuedWaiter]] = {}
         self._first: dict[str, QueuedWaiter] = {}
+        self._orders: dict[str, int] = {}  # of `_of`, those that are no requests
         self.version = 0
 
     def __contains__(self, waiter: Waiter) -> bool:
@@ -41,6 +42,8 @@ class WaitList:
         self._all[wait.waiter] = wait
         self._of.setdefault(wait.model, OrderedDict())[wait.waiter] = wait
         self._first.setdefault(wait.model, wait)
+        if not wait.waiter.takes_lease:
+            self._orders[wait.model] = self._orders.get(wait.model, 0) + 1
 
     def remove(self, waiter: Waiter) -> None:
         """Remove `waiter`, if it is there."""
@@ -49,8 +52,11 @@ class WaitList:
             self.version += 1
             rest = self._of[wait.model]
             del rest[waiter]
+            if not waiter.takes_lease:
+                self._orders[wait.model] -= 1
             if not rest:
                 del self._of[wait.model], self._first[wait.model]
+                self._orders.pop(wait.model, None)
             elif self._first[wait.model] is wait:
                 self._first[wait.model] = next(iter(rest.values()))
 
@@ -68,8 +74,8 @@ class WaitList:
         return model in self._of
 
     def count(self, model: str) -> int:
-        """Return how many wait for `model`."""
-        return len(self._of.get(model, ()))
+        """Return how many requests wait for `model`; who has ordered it is none."""
+        return len(self._of.get(model, ())) - self._orders.get(model, 0)
 
     def firsts(self) -> Iterable[tuple[str, QueuedWaiter]]:
         """Return each model with waiters, and its oldest one."""
@@ -80,8 +86,8 @@ class WaitList:
         return list(self._of.get(model, {}).values())
 
     def entries(self, models: Iterable[str], full: Collection[str] = ()) -> tuple[QueueEntry, ...]:
-        """Return the number of waiters of each of `models`; `full` have no place for them."""
+        """Return how many requests wait for each of `models`; `full` have no place for them."""
         return tuple(
-            QueueEntry(model=model, waiting=len(self._of[model]), is_full=model in full)
+            QueueEntry(model=model, waiting=self.count(model), is_full=model in full)
             for model in models
         )

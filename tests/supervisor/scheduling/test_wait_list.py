@@ -83,3 +83,18 @@ def test_it_is_a_list_in_all_but_speed(steps: Sequence[tuple[Waiter, str]]) -> N
             assert found.of(model) == those
             assert found.is_waited_for(model) is bool(those)
             assert not those or dict(found.firsts())[model] is those[0]
+
+
+def test_who_has_ordered_a_model_is_no_request() -> None:
+    found = waits("x1a")
+    orders = [Waiter("script", number, takes_lease=False) for number in (1, 2)]
+    for number, (waiter, model) in enumerate(zip(orders, "ab", strict=True)):
+        found.add(QueuedWaiter(waiter, model, 0.0, number))
+
+    assert found.entries("ab") == (
+        QueueEntry(model="a", waiting=1),
+        QueueEntry(model="b", waiting=0),
+    )
+    for waiter in orders:
+        found.remove(waiter)
+    assert found.entries(found.models()) == (QueueEntry(model="a", waiting=1),)

@@ -97,9 +97,9 @@ DRAINING = Progress(model="b", swap=2, phase="draining", other="a", elapsed_s=0.
         ),
         (
             QueueChanged(
-                queue=(QueueEntry(model="b", waiting=2), QueueEntry(model="c", waiting=1))
+                queue=(QueueEntry(model="b", waiting=2), QueueEntry(model="c", waiting=0))
             ),
-            "T  queue      -                 b (2 waiting), then c (1 waiting)",
+            "T  queue      -                 b (2 waiting), then c (ordered)",
         ),
         (QueueChanged(queue=()), "T  queue      -                 nobody waits"),
         (

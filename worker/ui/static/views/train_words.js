@@ -89,7 +89,7 @@ export function requestsOf(model, entry, store) {
   else if (queued && !model.progress) why = S.train.next;
   return {
     running: model.in_flight || (limit && model.state === "ready") ? running : "",
-    waiting: queued ? S.train.waiting(queued.waiting) : "",
+    waiting: queued?.waiting ? S.train.waiting(queued.waiting) : "",
     why,
   };
 }
