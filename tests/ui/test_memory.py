@@ -26,7 +26,7 @@ def test_devices_are_explained_and_held(open_page: OpensPage, train: Train) -> N
     assert gpu.get_by_role("img", name="free: 6.0 GiB").count() == 1
 
     page.page.get_by_label("Choose a model").select_option("m006")
-    bar = page.page.locator('.then [aria-label="What GPU 0 would be used for"]')
+    bar = page.page.locator('.then [aria-label="What gpu0 would be used for"]')
     bar.get_by_role("img", name="m006").wait_for()
     colours = bar.locator("[data-kind=model]").evaluate_all(
         "all => all.map(it => it.dataset.series)"

@@ -71,5 +71,5 @@ export function moment(unixTime) {
 
 /** @param {string} device such as "gpu0" */
 export function device(device) {
-  return S.devices[device] ?? device.replace(/^gpu(\d+)$/, "GPU $1");
+  return S.devices[device] ?? device;
 }
