@@ -113,6 +113,12 @@ def test_the_list_is_turned_by_keyboard(open_page: OpensPage, train: Train) -> N
     assert first not in [row.get_attribute("data-request") for row in rows.all()]
     page.get_by_role("button", name="Newer").press("Enter")
     expect(rows.first).to_have_attribute("data-request", first or "")
+    page.go_back()
+    expect(page.get_by_text("Page 2")).to_be_visible()
+    page.reload()
+    expect(page.get_by_text("Page 2")).to_be_visible()
+    page.go_back()
+    expect(rows.first).to_have_attribute("data-request", first or "")
     rows.first.get_by_role("button").press("Enter")
     expect(page.locator(".record-detail")).to_be_visible()
     expect(page.locator(".record-detail")).to_contain_text("model_not_found")

@@ -4,7 +4,7 @@ import { Api } from "./lib/api.js";
 import { h, replace, setAttr, setText } from "./lib/dom.js";
 import { Feed } from "./lib/feed.js";
 import { notice } from "./lib/notice.js";
-import { remember, route } from "./lib/router.js";
+import { remember, route, step } from "./lib/router.js";
 import { Session, whoLooks, whyNot } from "./lib/session.js";
 import { Store } from "./lib/store.js";
 import { S } from "./lib/strings.js";
@@ -91,8 +91,8 @@ function start(me) {
       root.append(h("p", { class: "empty" }, refused ? S.scopes.view(view.needs) : S.scopes.someModels));
       return () => {};
     }
-    const { rest, query } = place;
-    return view.mount(root, { store, api, me, rest, query, go: (path) => go(path), remember });
+    const { rest, query, state } = place;
+    return view.mount(root, { store, api, me, rest, query, state, go: (path) => go(path), remember, step });
   }
 
   function cannotLoad() {

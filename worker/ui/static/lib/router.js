@@ -1,6 +1,6 @@
 // Views by path: /ui/NAME/REST?QUERY. Links are links, so they open in other tabs as well.
 
-/** @typedef {{view: string, rest: string, query: URLSearchParams}} Place */
+/** @typedef {{view: string, rest: string, query: URLSearchParams, state: unknown}} Place */
 
 /** Paths of llama-swap's pages, which are in people's bookmarks. */
 const OTHER_NAMES = /** @type {Record<string, string>} */ ({ "": "train", models: "train", activity: "requests" });
@@ -8,14 +8,16 @@ const OTHER_NAMES = /** @type {Record<string, string>} */ ({ "": "train", models
 /**
  * @param {string} path
  * @param {string} search
+ * @param {unknown} [state] of the view, as `step` was given it
  * @returns {Place}
  */
-export function placeOf(path, search) {
+export function placeOf(path, search, state = null) {
   const [, name = "", rest = ""] = /^\/ui\/([^/]*)\/?(.*)$/s.exec(path) ?? [];
   return {
     view: OTHER_NAMES[name] ?? name,
     rest: decoded(rest),
     query: new URLSearchParams(search),
+    state,
   };
 }
 
@@ -34,7 +36,7 @@ function decoded(text) {
  * @returns {(path: string) => void} what goes elsewhere
  */
 export function route(open) {
-  const here = () => open(placeOf(location.pathname, location.search));
+  const here = () => open(placeOf(location.pathname, location.search, history.state));
   /** @param {string} path */
   const go = (path) => {
     if (path !== location.pathname + location.search) history.pushState(null, "", path);
@@ -61,4 +63,13 @@ export function remember(query) {
   const kept = Object.entries(query).filter(([, value]) => value);
   const text = new URLSearchParams(kept).toString();
   history.replaceState(null, "", location.pathname + (text && `?${text}`));
+}
+
+/**
+ * Makes an entry in the browser's history, with this address and `state`: who goes back to it, or
+ * loads the page again, finds the view opened with that.
+ * @param {unknown} state
+ */
+export function step(state) {
+  history.pushState(state, "", location.href);
 }

@@ -168,8 +168,10 @@
  * @property {WhoAmI} me Who looks, and what may be done.
  * @property {URLSearchParams} query Of the address, when the view was opened.
  * @property {string} rest Of the path, behind the view's name; without a slash before it.
+ * @property {unknown} state As `step` was given it; null: this place was not stepped to.
  * @property {(path: string) => void} go Opens another view, such as "/ui/logs/qwen".
  * @property {(query: Record<string, string>) => void} remember Puts it into the address; empty values are left out.
+ * @property {(state: unknown) => void} step Makes an entry in the browser's history, to which one can go back.
  *
  * @typedef {object} View A module in views/ exports one as `view`.
  * @property {import("./session.js").Scope} needs The scope without which it cannot show anything.

@@ -30,7 +30,7 @@ export const view = {
       page.store.subscribe(["catalog"], () => requests.fillModels()),
       everySecond(() => page.store.running.size && requests.running.update()),
     ];
-    requests.reload();
+    requests.load();
     if (page.rest) void requests.showOne(page.rest);
     return () => {
       for (const end of ends) end();
@@ -161,8 +161,8 @@ class Requests {
     void this.loadCharts();
   }
 
-  reload() {
-    this.history.choose(this.filters);
+  load() {
+    void this.history.load();
     void this.loadCharts();
     void this.loadOthers();
   }
@@ -173,7 +173,7 @@ class Requests {
     if (store.recordsLost !== this.lost) {
       this.lost = store.recordsLost;
       this.seen = store.records.at(-1)?.id ?? 0;
-      this.reload();
+      this.load();
       return;
     }
     const added = store.records.filter((it) => it.id > this.seen);

@@ -45,7 +45,7 @@ export class History {
     /** @type {Map<string, AbortController>} of those whose details are open */
     this.opened = new Map();
     /** @type {(number | null)[]} where pages begin, up to the one that is shown; null: the newest */
-    this.pages = [null];
+    this.pages = pagesOf(page.state);
     /** @type {number | undefined} */
     this.next = undefined;
     /** @type {AbortController | null} */
@@ -89,6 +89,7 @@ export class History {
     if (by < 0 ? this.pages.length < 2 : this.next === undefined) return;
     if (by < 0) this.pages.pop();
     else if (this.next !== undefined) this.pages.push(this.next);
+    this.page.step({ pages: this.pages });
     void this.load();
   }
 
@@ -213,4 +214,14 @@ export class History {
 function stateOf(record) {
   if (record.outcome === "ok") return "ready";
   return record.outcome === "cancelled" || record.outcome === "client_gone" ? "stopped" : "failed";
+}
+
+/**
+ * The pages up to the one that was stepped to.
+ * @param {any} state of an entry of the browser's history
+ * @returns {(number | null)[]}
+ */
+function pagesOf(state) {
+  const pages = state?.pages;
+  return Array.isArray(pages) && pages.length > 0 ? [null, ...pages.slice(1).filter(Number.isSafeInteger)] : [null];
 }
