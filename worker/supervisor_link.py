@@ -209,8 +209,11 @@ class SupervisorLink:
     def _make_records(self, most: int) -> bool:
         """Make some records; return whether there are more to be made.
 
-        None are made for a supervisor that does not listen, or reads slower than they come.
+        None are made for a supervisor that does not listen, or reads slower than they come; those
+        that wait for that are made with the next message, which is a report at the latest.
         """
+        if len(self._outbox) >= _MAX_UNSENT:
+            self._send()  # there may be room by now
         if self._silent_s() > self._limits.lost_s or len(self._outbox) >= _MAX_UNSENT:
             return False
         self._service.monitor.sends.flush()  # then all is known of those that ended in this turn

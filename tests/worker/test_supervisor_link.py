@@ -64,6 +64,22 @@ async def test_thousands_of_records_are_many_messages(
     assert ids == [f"r{number}" for number in range(3000)]
 
 
+async def test_the_last_records_are_made_as_soon_as_zmq_takes_what_is_before_them() -> None:
+    with zmq.Context() as context, context.socket(zmq.PAIR) as ours, context.socket(zmq.PAIR) as it:
+        it.bind("inproc://lease")
+        socket = FrameSocket(ours)
+        relay = RelayContext(monitor=ConnectionMonitor())
+        link = SupervisorLink(1, b"token", 1, socket, socket, relay, Limits())
+        for number in range(20):  # there is no other end yet
+            link.say(Release(model="m", lease=number))
+        link.ended(open_account(request_id="r", path=b"/", api=CHAT, now=0.0, t=0.0), 1.0)
+        ours.connect("inproc://lease")
+
+        link.flush()
+
+        assert [record.request_id for one in finished(it) for record in one.records] == ["r"]
+
+
 async def test_want_goes_ahead_of_records(
     pair: tuple["zmq.Socket[bytes]", "zmq.Socket[bytes]"],
 ) -> None:
