@@ -108,7 +108,7 @@ def client(default_timeout_s: float = ANSWER_S) -> Callable[[Callable[..., None]
             type=click.Path(path_type=Path, file_okay=False),
             metavar="DIR",
             help="Folder of the supervisor's sockets. Default: $ARRIERO_SOCKET_DIR, "
-            "$RUNTIME_DIRECTORY, $XDG_RUNTIME_DIR/arriero, /run/arriero.",
+            "$RUNTIME_DIRECTORY, $XDG_RUNTIME_DIR/arriero, /tmp/arriero-<user id>, /run/arriero.",
         )
         @click.option(
             "--control",

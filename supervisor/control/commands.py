@@ -366,8 +366,9 @@ class Commands:
             return self._unknown(name)
         if not self._dispatcher.engine.counts_memory:
             message = (
-                f"cannot pin {model}: it would change nothing, since memory does not decide here "
-                "(memory: auto, or devices); ttl: 0 keeps it when it is idle"
+                f"cannot {'pin' if pinned else 'unpin'} {model}: it would change nothing, since "
+                "memory does not decide here (memory: auto, or devices); "
+                "ttl: 0 keeps it when it is idle"
             )
             return refused("memory_not_counted", message)
         self._dispatcher.handle(PinRequested(model, pinned))

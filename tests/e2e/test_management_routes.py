@@ -68,6 +68,7 @@ def test_models_are_stopped_over_http(
         assert client.post("/api/models/unload/none").status_code == 404
         for path in ("/api/models/pin/a", "/api/models/unpin/b"):
             refused = client.post(path)  # memory does not decide here
+            assert f"cannot {path.split('/')[3]} " in refused.json()["error"]["message"]
             assert (refused.status_code, refused.json()["error"]["code"]) == (
                 409,
                 "memory_not_counted",
