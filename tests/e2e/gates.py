@@ -1,10 +1,7 @@
 """Loads that go on when a test says so, and real models that are as small as can be."""
 
-import random
-import socket
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from trains import Train, eventually
@@ -12,6 +9,7 @@ from trains import Train, eventually
 from tests.paths import ROOT
 from tests.real.parts import ensure_llama_server
 from tests.real.tiny_gguf import write_tiny_gguf
+from tests.start_port import free_ports
 
 TEMPLATE = ROOT / "tests" / "judges" / "tools.jinja"
 
@@ -28,16 +26,11 @@ exec "$@"
 
 
 def free_port() -> int:
-    """Where the models' ports begin: apart from those of any other train on this machine.
+    """Return where the ports of a train begin whose models may come to theirs late.
 
-    And below those that the kernel gives to clients: a port is bound only when the gate opens, and
-    by then one of the many connections that wait could have it.
+    A port is bound only when the gate opens, and by then another train could have chosen it.
     """
-    while True:
-        port = random.randrange(10_000, 32_000)
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
+    return free_ports(30)
 
 
 class Gate:

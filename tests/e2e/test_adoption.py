@@ -442,8 +442,8 @@ def test_nothing_stays_without_a_supervisor(start: Callable[..., Train], adopts:
     streams = running(train, "a", 1)
     parts = parts_of(train)
 
-    kill(train)
     killed_at = time.monotonic()
+    kill(train)
     eventually(lambda: alive(parts) == [], what="an end of all")
     took_s = time.monotonic() - killed_at
 

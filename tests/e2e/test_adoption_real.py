@@ -35,7 +35,7 @@ def test_a_real_stream_ends_whole(start_train: Callable[..., Train], tmp_path: P
 
     reading = threading.Thread(target=read)
     reading.start()
-    eventually(lambda: train.model("m")["in_flight"] == 1, what="a stream")
+    eventually(lambda: frames, what="a stream that has begun")
     kill(train)
     serve_again(train)
 

@@ -213,10 +213,10 @@ def test_limits_of_a_key_hold_in_all_workers(
 
     def refused_today() -> httpx.Response | None:
         found = train.chat("a", headers=shown)
-        return found if found.status_code == 429 else None
+        is_spent = found.status_code == 429 and found.json()["error"]["code"] == "key_budget"
+        return found if is_spent else None  # the streams may still be counted
 
     spent = eventually(refused_today, what="the end of a budget")
-    assert spent.json()["error"]["code"] == "key_budget"
     assert int(spent.headers["Retry-After"]) <= 86400
     listed = httpx.get(f"{train.url}/api/activity", headers=boss).json()["requests"]
     assert name in {one["key"] for one in listed}

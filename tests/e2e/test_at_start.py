@@ -6,7 +6,6 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,25 +16,13 @@ from trains import DEFAULTS, Train, eventually
 
 from arriero.protocol.remote.curve import new_keys, to_hex
 from arriero.supervisor.host.curve_key_file import read_keys, write_keys
+from tests.start_port import free_ports
 
 pytestmark = pytest.mark.e2e
 
 
 def port_of(train: Train, model: str) -> int:
     return int(train.model(model)["endpoint"].rpartition(":")[2])
-
-
-def free_ports(count: int) -> int:
-    """The first of `count` ports in a row that are free at this moment."""
-    for first in range(21_000, 32_000, count):
-        with ExitStack() as taken:
-            try:
-                for port in range(first, first + count):
-                    taken.enter_context(socket.create_server(("127.0.0.1", port)))
-            except OSError:
-                continue
-        return first
-    raise AssertionError("no free ports")
 
 
 @dataclass

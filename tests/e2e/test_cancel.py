@@ -138,8 +138,10 @@ def record_of(train: Train, request_id: str) -> dict[str, Any]:
 
 
 def connections_of(train: Train, model: str) -> int:
-    """Clients of a model's server."""
+    """Clients of a model's server; none while it does not run."""
     pid = train.model(model)["pid"]
+    if pid is None:
+        return 0
     found = psutil.Process(pid).net_connections("tcp4")
     return sum(one.status == psutil.CONN_ESTABLISHED for one in found)
 
@@ -185,7 +187,7 @@ def test_a_request_is_ended_before_its_answer_has_begun(
         eventually(lambda: train.model("slow")["state"] == "stopped")
     request = Request(train, 1, next(ids), model, script)
     if phase == "prefill":
-        eventually(lambda: train.model("a")["state"] == "ready" and connections_of(train, "a"))
+        eventually(lambda: train.model("a")["in_flight"] and connections_of(train, "a"))
     else:
         eventually(lambda: request.has("waiting for a" if phase == "queue" else "loading"))
 

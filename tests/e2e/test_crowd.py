@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -101,27 +102,40 @@ def all_whole(streams: list[Stream]) -> bool:
     return all(stream.is_whole for stream in streams)
 
 
-def of_crowds(scripted: Callable[..., str]) -> dict[str, Any]:
-    """A configuration whose model `slow` loads for six seconds, and `fast` for none."""
+def all_told(streams: list[Stream]) -> bool:
+    return all(b"swap-progress: slow: " in stream.data for stream in streams)
+
+
+def of_crowds(scripted: Callable[..., str], gate: Path) -> dict[str, Any]:
+    """A configuration whose model `slow` loads until there is a file, and `fast` not at all."""
     return {
         "workers": 2,
         "progress": "reasoning",
         "progressDelay": "0s",
         "models": {
-            "slow": {"cmd": scripted("--name", "slow", "--load-s", "6", "--report")},
+            "slow": {"cmd": scripted("--name", "slow", "--report", "--load-gate", str(gate))},
             "fast": {"cmd": scripted("--name", "fast")},
         },
     }
 
 
 @pytest.fixture(scope="module")
-def shared(start_shared_train: Callable[..., Train], scripted: Callable[..., str]) -> Train:
-    return start_shared_train(of_crowds(scripted))
+def gate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file for which `slow` waits."""
+    return tmp_path_factory.mktemp("gate") / "open"
+
+
+@pytest.fixture(scope="module")
+def shared(
+    start_shared_train: Callable[..., Train], scripted: Callable[..., str], gate: Path
+) -> Train:
+    return start_shared_train(of_crowds(scripted, gate))
 
 
 @pytest.fixture
-def slow_train(shared: Train) -> Train:
-    """A train of which no model runs; nobody waits."""
+def slow_train(shared: Train, gate: Path) -> Train:
+    """A train of which no model runs; nobody waits, and the gate is closed."""
+    gate.unlink(missing_ok=True)
     return shared.emptied()
 
 
@@ -129,14 +143,13 @@ def queue_length(train: Train) -> int:
     return sum(entry["waiting"] for entry in train.ask("status")["queue"])
 
 
-def test_a_crowd_is_told_and_served_and_none_is_lost(slow_train: Train) -> None:
+def test_a_crowd_is_told_and_served_and_none_is_lost(slow_train: Train, gate: Path) -> None:
     with waiting(slow_train) as crowd:
+        crowd.read_until(all_told)
+        gate.touch()
         crowd.read_until(all_whole)
 
-        for stream in crowd.streams:
-            told = [line for line in bytes(stream.data).split(b"\n\n") if b"loading" in line]
-            assert told, crowd.summary()
-            assert b"ready after" in stream.data
+        assert all(b"ready after" in stream.data for stream in crowd.streams)
     assert queue_length(slow_train) == 0
 
 
@@ -150,10 +163,13 @@ def test_a_crowd_that_leaves_at_once_leaves_nothing(slow_train: Train) -> None:
 
 
 @pytest.mark.nightly
-def test_a_crowd_waits_on_through_a_reload(slow_train: Train) -> None:
+def test_a_crowd_waits_on_through_a_reload(slow_train: Train, gate: Path) -> None:
     with waiting(slow_train) as crowd:
         crowd.read_until(all_begun)
         slow_train.process.send_signal(signal.SIGHUP)
+        reloaded = "config.reloaded"
+        eventually(lambda: reloaded in slow_train.log.read_text(), what=reloaded)
+        gate.touch()
 
         crowd.read_until(all_whole)
 
@@ -180,9 +196,9 @@ def test_a_crowd_hears_that_its_model_has_failed(
 
 @pytest.mark.nightly
 def test_a_crowd_does_not_outlive_its_supervisor(
-    start_train: Callable[..., Train], scripted: Callable[..., str]
+    start_train: Callable[..., Train], scripted: Callable[..., str], tmp_path: Path
 ) -> None:
-    train = start_train(of_crowds(scripted))
+    train = start_train(of_crowds(scripted, tmp_path / "closed"))
     with waiting(train) as crowd:
         crowd.read_until(all_begun)
         train.process.kill()

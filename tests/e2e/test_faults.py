@@ -31,7 +31,7 @@ def shared(start_shared_train: Callable[..., Train], scripted: Callable[..., str
             "models": {
                 **{name: {"cmd": scripted("--name", name)} for name in "abcd"},
                 **{name: {"cmd": scripted()} for name in ("killed", "killed-early")},
-                "loads": {"cmd": scripted("--load-s", "30"), "progress": "reasoning"},
+                "loads": {"cmd": scripted("--never-ready"), "progress": "reasoning"},
                 "missing": missing,
                 "also-missing": missing,
                 "exits": {"cmd": f"sh -c '{complaint}' {SECRET} --x ${{PORT}}"},
@@ -42,7 +42,7 @@ def shared(start_shared_train: Callable[..., Train], scripted: Callable[..., str
                     "cmd": scripted("--ignore-term", "--fork-child"),
                     "unloadTimeout": 1,
                 },
-                "mute": {"cmd": scripted("--hang-health"), "healthCheckTimeout": 15},
+                "mute": {"cmd": scripted("--hang-health"), "healthCheckTimeout": 120},
             },
             "groups": {"both": {"members": ["c", "d"], "swap": False}},
         },
@@ -70,15 +70,13 @@ def worker_of(train: Train, in_flight: int = 1) -> int:
     return found[0]["pid"]  # type: ignore[no-any-return]
 
 
-def kill_and_wait_for_the_next(train: Train, number: int) -> float:
-    """SIGKILL a worker; return the seconds until another serves in its place."""
+def kill_and_wait_for_the_next(train: Train, number: int) -> None:
+    """SIGKILL a worker; return when another one serves in its place."""
     pid = train.workers()[number]
     os.kill(pid, signal.SIGKILL)
     killed_at = time.monotonic()
     eventually(lambda: train.workers().get(number, pid) != pid)
-    replaced_s = time.monotonic() - killed_at
-    print(f"worker replaced after {replaced_s:.2f} s")
-    return replaced_s
+    print(f"worker replaced after {time.monotonic() - killed_at:.2f} s")
 
 
 def test_a_killed_worker_takes_only_its_own_streams_along(train: Train) -> None:
@@ -88,13 +86,12 @@ def test_a_killed_worker_takes_only_its_own_streams_along(train: Train) -> None:
     victim = next(w for w in train.ask("workers")["workers"] if w["in_flight"])
     before = train.workers()
 
-    replaced_s = kill_and_wait_for_the_next(train, victim["worker"])
+    kill_and_wait_for_the_next(train, victim["worker"])
 
     cut = [stream for stream in streams if stream.finish().error is not None]
     whole = [stream for stream in streams if "data: [DONE]" in stream.frames]
     assert len(cut) == victim["in_flight"]
     assert len(cut) + len(whole) == 8
-    assert replaced_s < 15.0  # 0.7 s as a rule, but other tests run at the same time
     assert len(train.workers()) == len(before)
     # Its leases are free: the model can be taken away without waiting for anybody.
     assert train.chat("b").status_code == 200
@@ -102,7 +99,7 @@ def test_a_killed_worker_takes_only_its_own_streams_along(train: Train) -> None:
 
 def test_a_model_that_dies_in_mid_stream_is_an_error_frame_and_comes_back(train: Train) -> None:
     train.chat("killed")
-    stream = Stream(train, "killed", chunks=200, delay_s=0.05)
+    stream = Stream(train, "killed", runs_on=True)
     # Before its first byte it would be asked of the model that comes next.
     eventually(lambda: any('"content"' in frame for frame in stream.frames))
 
@@ -113,8 +110,8 @@ def test_a_model_that_dies_in_mid_stream_is_an_error_frame_and_comes_back(train:
     assert stream.error is None  # a clean end, after an error that every client raises
     assert stream.frames[-1] == "data: [DONE]"
     assert (error["type"], error["code"]) == ("upstream_error", "upstream_disconnected")
-    eventually(lambda: train.model("killed")["retry_in_s"] > 0, what="a pause before the next one")
-    assert train.model("killed")["state"] == "stopped"
+    eventually(lambda: train.model("killed")["state"] == "stopped", what="an end that was seen")
+    assert "signal 9" in train.model("killed")["error"]["message"]
     assert train.chat("killed").status_code == 200
 
 
@@ -141,7 +138,8 @@ def test_a_model_that_dies_while_loading_is_told_to_all_who_wait(train: Train) -
     eventually(
         lambda: train.ask("status")["queue"] == [{"model": "loads", "waiting": 3, "is_full": False}]
     )
-    eventually(lambda: all(stream.frames for stream in streams), what="a first word to each")
+    told = "swap-progress: loads: "
+    eventually(lambda: all(told in stream.lines() for stream in streams), what="a line to each")
 
     os.kill(pid, signal.SIGKILL)
 
@@ -150,7 +148,6 @@ def test_a_model_that_dies_while_loading_is_told_to_all_who_wait(train: Train) -
         assert (stream.status, stream.frames[-1]) == (200, "data: [DONE]")
         assert (error["type"], error["code"]) == ("model_load_error", "model_load_failed")
         assert "signal 9" in error["message"]
-        assert "swap-progress: loads: " in stream.lines()
 
 
 @pytest.mark.parametrize(
@@ -262,10 +259,9 @@ def test_a_server_that_ignores_sigterm_is_killed_with_its_children(train: Train)
 def test_a_hung_health_check_does_not_delay_anything_else(train: Train) -> None:
     stream = Stream(train, "mute")
     eventually(lambda: train.model("mute")["state"] == "starting")
-    asked_at = time.monotonic()
     assert httpx.get(f"{train.url}/health").text == "OK"
     assert train.ask("ping")["ok"]
-    assert time.monotonic() - asked_at < 12  # the check waits for 15 s
+    assert train.model("mute")["state"] == "starting"  # the check still waits
     assert train.ask("unload", mode="now")["unloaded"] == ["mute"]
     assert stream.finish().frames
 

@@ -67,12 +67,14 @@ def replaced(train: Train, number: int) -> int:
 
 def test_the_first_workers_share_memory_and_are_our_children(train: Train) -> None:
     workers = train.workers()
-    assert train.ask("activity")["ok"]  # else the store may rest
-    children = {child.pid: " ".join(child.cmdline()) for child in train.children()}
-
     assert set(workers) == {1, 2}
-    # and the reaper, and the store: the zygote is one of the workers
-    assert len(children) == 4
+    # and the reaper, and the store unless it rests: the zygote is one of the workers
+    children = {child.pid: " ".join(child.cmdline()) for child in train.children()}
+    others = [words for pid, words in children.items() if pid not in workers.values()]
+    reapers = [words for words in others if "reaper_child.py" in words]
+    assert len(reapers) == 1
+    assert len(others) <= 2
+    assert all("store.store_child" in words for words in others if words not in reapers)
     assert all(was_forked(pid) for pid in workers.values())
     assert all("-m arriero.worker --worker" in children[pid] for pid in workers.values())
     mark = (train.socket_dir / FILE_NAME).read_text()
@@ -80,7 +82,7 @@ def test_the_first_workers_share_memory_and_are_our_children(train: Train) -> No
 
 
 def test_their_ends_are_told_and_programs_follow_them(train: Train) -> None:
-    stream = Stream(train, "a", chunks=40, delay_s=0.05)
+    stream = Stream(train, "a", runs_on=True)
     eventually(lambda: stream.frames)
     (busy,) = eventually(
         lambda: [one for one in train.ask("workers")["workers"] if one["in_flight"]]
@@ -190,7 +192,7 @@ def background(tmp_path_factory: pytest.TempPathFactory) -> Generator[Background
     with process:
         found = Background(process, folder / "log", given)
         try:
-            eventually(lambda: found.log.read_text().count("worker.serving") == 4)  # both say it
+            eventually(lambda: "supervisor.ready" in found.log.read_text())
             yield found
         finally:
             process.terminate()
@@ -199,13 +201,14 @@ def background(tmp_path_factory: pytest.TempPathFactory) -> Generator[Background
 
 def test_they_have_no_file_that_we_were_given(background: Background) -> None:
     process, _, given = background
-    for child in eventually(lambda: it if len(it := family_of(process)) == 4 else None):
+    family = family_of(process)
+    assert len(family) >= 3
+    for child in family:
         assert given not in open_files(child.pid)
 
 
 def test_ctrl_c_is_left_to_the_script_that_has_started_us(background: Background) -> None:
     process, log, _ = background
-    eventually(lambda: "supervisor.ready" in log.read_text())
     for number in (signal.SIGINT, signal.SIGHUP):
         process.send_signal(number)
     eventually(lambda: "config.reloaded" in log.read_text(), what="what the second one asks for")
@@ -222,7 +225,7 @@ def open_files(pid: int) -> list[Path]:
 
 
 def family_of(process: "subprocess.Popen[bytes]") -> list[psutil.Process]:
-    """Two workers, the reaper, and the store."""
+    """Two workers, the reaper, and the store unless it rests."""
     return psutil.Process(process.pid).children()
 
 

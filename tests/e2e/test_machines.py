@@ -14,10 +14,11 @@ import httpx
 import psutil
 import pytest
 import yaml
-from gates import Gate, free_port, tiny_server
+from gates import Gate, tiny_server
 from trains import PATIENCE_S, Stream, Train, eventually
 
 from tests.official import openai
+from tests.start_port import free_ports
 
 pytestmark = [pytest.mark.e2e, pytest.mark.nightly]
 
@@ -196,7 +197,7 @@ def test_a_request_that_comes_back_is_refused(gateway: Train, boxes: list[Train]
 def test_a_machine_that_sleeps_is_woken(
     gateway: Train, start_train: Callable[..., Train], scripted: Callable[..., str]
 ) -> None:
-    address = f"127.0.0.4:{free_port()}"
+    address = f"127.0.0.4:{free_ports(1)}"
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
         receiver.bind(("127.0.0.1", 0))
         receiver.settimeout(PATIENCE_S)

@@ -84,7 +84,8 @@ def test_two_models_take_turns_and_the_waiting_client_is_told(
     real = ride(config)
     client = client_of(real)
     for model, other in (("tiny", "small"), ("small", "tiny"), ("t", "small")):
-        progress, answer, finish = told(client, model, when_told=gate.open)
+        opens = gate.open if model == "small" else None
+        progress, answer, finish = told(client, model, when_told=opens)
 
         lines = progress.splitlines()
         assert all(line.startswith(f"{MARKER}{model}: ") for line in lines)
@@ -194,14 +195,12 @@ def test_a_second_start_knows_how_long_it_will_take(real: Train, client: openai.
     real.ask("unload")
     with real.events("progress/small\n") as next_event:
         told(client, "small")
-        steps: list[Any] = []
-        while not steps or steps[-1]["type"] == "progress":
-            steps.append(next_event())
+        step = next_event()
+        while step["type"] != "progress":
+            step = next_event()
 
-    etas = [
-        step["progress"]["eta_s"] for step in steps[:-1] if step["progress"]["phase"] != "starting"
-    ]
-    assert any(eta is not None for eta in etas), steps
+    # From its first moment on; if it takes longer than the first one did, nobody knows any more.
+    assert step["progress"]["eta_s"] is not None, step
 
 
 def learned_curves(train: Train, model: str, loads: int) -> Iterator[Curve]:
@@ -219,10 +218,16 @@ def learned_curves(train: Train, model: str, loads: int) -> Iterator[Curve]:
             yield Curve.of(events)
 
 
-def test_the_bar_of_a_learned_load_is_true(real: Train) -> None:
-    """A busy machine disturbs one load, or its neighbour; not each of six."""
+def test_the_bar_of_a_learned_load_is_true(
+    ride: Callable[..., Train], scripted: Callable[..., str]
+) -> None:
+    """A busy machine disturbs one load, or its neighbour; not each of six.
+
+    Over night those of real models are: the small ones load in the time of a few such disturbances.
+    """
+    train = ride({"models": {"steady": {"cmd": scripted("--report", "--load-s", "1")}}})
     found = []
-    for curve in learned_curves(real, "small", 6):
+    for curve in learned_curves(train, "steady", 6):
         found.append(curve)
         if curve.at_tenths <= LIMIT:
             break

@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
-from gates import free_port
 from trains import PATIENCE_S, Stream, Train, eventually
 from wsproto import ConnectionType, WSConnection, events
+
+from tests.start_port import free_ports
 
 pytestmark = pytest.mark.e2e
 
@@ -64,7 +66,8 @@ def shared(
     }
     gate = str(stamps / "gate")
     models["limited"] = {"cmd": scripted("--load-gate", gate), "concurrencyLimit": 1}
-    models["stubborn"] = {"cmd": scripted("--ignore-term"), "unloadTimeout": 2}
+    # It would be killed only after a test has failed for its sake.
+    models["stubborn"] = {"cmd": scripted("--ignore-term"), "unloadTimeout": 2 * PATIENCE_S}
     models["wanted"] = {"cmd": scripted("--stamp", str(stamps / "wanted"))}
     models["filtered"] = {
         "cmd": scripted(),
@@ -88,7 +91,7 @@ def shared(
                 "fixed": {"strategy": "pin", "targets": ["c"]},
             },
             "peers": {
-                "off": {"proxy": f"http://127.0.0.1:{free_port()}", "models": ["far"]},
+                "off": {"proxy": f"http://127.0.0.1:{free_ports(1)}", "models": ["far"]},
                 "on": {"proxy": there, "models": ["far"]},
             },
             "profiles": {
@@ -288,6 +291,7 @@ def test_a_waiting_client_hears_for_how_many_requests(train: Train) -> None:
 
 def test_what_is_unloaded_while_others_make_room_does_not_start(train: Train, stamps: Path) -> None:
     assert train.chat("stubborn").status_code == 200
+    stubborn = psutil.Process(train.model("stubborn")["pid"])
     with ThreadPoolExecutor() as pool:
         asked = pool.submit(train.chat, "wanted")
         eventually(lambda: train.model("stubborn")["state"] == "stopping")
@@ -295,6 +299,7 @@ def test_what_is_unloaded_while_others_make_room_does_not_start(train: Train, st
         train.ask("unload", model="wanted")
 
         refused = asked.result()
+        stubborn.kill()
         assert refused.status_code == 503
         assert "model wanted is not available: it was unloaded" in refused.text
     eventually(lambda: train.model("stubborn")["state"] == "stopped")

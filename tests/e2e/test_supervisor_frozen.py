@@ -101,29 +101,26 @@ def loading(train: Train) -> int:
     return pid
 
 
-def running(train: Train, seconds: float) -> list[Stream]:
-    """Eight streams of `runs` that last so long; all have begun."""
-    within_s = seconds + FROZEN_S + 60
-    streams = [
-        Stream(train, "runs", chunks=int(10 * seconds), delay_s=0.1, within_s=within_s)
-        for _ in range(8)
-    ]
+def running(train: Train) -> list[Stream]:
+    """Eight streams of `runs` that flow until they are told to end; all have begun."""
+    within_s = 2 * FROZEN_S + 90
+    streams = [Stream(train, "runs", delay_s=0.1, flows=True, within_s=within_s) for _ in range(8)]
     eventually(lambda: all(len(it.frames) > 3 for it in streams), what="streams that run")
     return streams
 
 
-def is_whole(stream: Stream, seconds: float) -> bool:
-    """Whether it had the whole text of `running`, and nothing else."""
-    text = "".join(f"w{number} " for number in range(1, int(10 * seconds) + 1))
+def is_whole(stream: Stream) -> bool:
+    """Whether it had all words of its text, and nothing else."""
+    words = stream.text().split()
+    text = [f"w{number}" for number in range(1, len(words) + 1)]
     ended = stream.frames[-1] == "data: [DONE]"
-    return (stream.error, stream.errors(), stream.text(), ended) == (None, [], text, True)
+    return (stream.error, stream.errors(), words, ended) == (None, [], text, True)
 
 
 def test_who_waits_is_told_that_it_is_lost_and_all_else_goes_on(train: Train) -> None:
     assert train.chat("runs").status_code == 200
     pids = train.workers()
-    seconds = FROZEN_S + 8
-    streams = running(train, seconds)
+    streams = running(train)
     eventually(
         lambda: (
             all("runs" in worker["leases"] for worker in train.ask("workers")["workers"])
@@ -133,12 +130,12 @@ def test_who_waits_is_told_that_it_is_lost_and_all_else_goes_on(train: Train) ->
     )
     waits = Stream(train, "never")
     eventually(lambda: len(waits.frames) > 1, what="a stream that waits")
-    loads = Swap(train, seconds + 60)
+    loads = Swap(train, FROZEN_S + 90)
     model = loading(train)
     heard = len(waits.frames)
+    frozen_at = time.monotonic()
 
     with stopped([train.process.pid]):
-        frozen_at = time.monotonic()
         waits.finish()
         took = time.monotonic() - frozen_at
         at = len(streams[0].frames)
@@ -155,13 +152,13 @@ def test_who_waits_is_told_that_it_is_lost_and_all_else_goes_on(train: Train) ->
             assert int(said.headers["retry-after"]) > 0
         pages_s = time.monotonic() - asked_at
 
-    assert 4 <= took <= 12
-    assert pages_s < 10  # they may take 15 s each, of a supervisor that is there
+    assert took >= 4  # it was not given up at once, and yet it was before it came back
+    assert pages_s < 15  # they may take that each, of a supervisor that is there
     assert len(waits.frames) - heard >= 4  # heartbeats until then, and the end
     (error,) = waits.errors()
     assert error["code"] == "supervisor_lost"
     assert waits.frames[-1] == "data: [DONE]"
-    assert all(is_whole(stream.finish(), seconds) for stream in streams)
+    assert all(is_whole(stream.finish()) for stream in streams)
     assert loads.finish()["ok"]
     assert train.model("loads")["pid"] == model
     assert train.workers() == pids
@@ -173,8 +170,7 @@ def test_nothing_is_lost_because_everybody_stood_still(train: Train) -> None:
     """As when the machine is paused."""
     assert train.chat("runs").status_code == 200
     pids = train.workers()
-    seconds = 8.0  # of their own time
-    streams = running(train, seconds)
+    streams = running(train)
     loads = Swap(train, FROZEN_S + 60)
     waits = Stream(train, "loads", within_s=FROZEN_S + 60)
     model = loading(train)
@@ -182,7 +178,7 @@ def test_nothing_is_lost_because_everybody_stood_still(train: Train) -> None:
     with stopped([train.process.pid, *(process.pid for process in train.children())]):
         pass
 
-    assert all(is_whole(stream.finish(), seconds) for stream in streams)
+    assert all(is_whole(stream.finish()) for stream in streams)
     waits.finish()
     assert (waits.error, waits.errors()) == (None, [])
     assert waits.frames[-1] == "data: [DONE]"
@@ -196,8 +192,7 @@ def test_nothing_is_lost_because_the_supervisor_is_busy(train: Train) -> None:
     """It has next to no time, but never stands still for long enough to notice that itself."""
     assert train.chat("runs").status_code == 200
     pids = train.workers()
-    seconds = FROZEN_S + 8
-    streams = running(train, seconds)
+    streams = running(train)
 
     until = time.monotonic() + FROZEN_S + 3
     while time.monotonic() < until:
@@ -206,6 +201,6 @@ def test_nothing_is_lost_because_the_supervisor_is_busy(train: Train) -> None:
         os.kill(train.process.pid, signal.SIGCONT)
         time.sleep(0.02)
 
-    assert all(is_whole(stream.finish(), seconds) for stream in streams)
+    assert all(is_whole(stream.finish()) for stream in streams)
     assert train.workers() == pids
     assert train.chat("later").status_code == 200

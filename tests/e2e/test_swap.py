@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from gates import queued
 from trains import PATIENCE_S, Train, eventually
 
 pytestmark = pytest.mark.e2e
@@ -103,20 +104,16 @@ def test_requests_for_a_starting_model_share_one_start(train: Train, stamps: Pat
 def test_a_request_whose_client_left_is_not_waited_for(train: Train, stamps: Path) -> None:
     waiting = threading.Thread(target=train.chat, args=("slow",))
     waiting.start()
-    eventually(lambda: train.model("slow")["state"] == "starting")
-    with pytest.raises(httpx.ReadTimeout):
-        httpx.post(
-            f"{train.url}/v1/chat/completions",
-            json={"model": "unwanted", "messages": []},
-            timeout=0.3,
+    queued(train, slow=1)
+    host, _, port = train.url.removeprefix("http://").partition(":")
+    body = b'{"model":"unwanted","messages":[]}'
+    with socket.create_connection((host, int(port)), timeout=PATIENCE_S) as leaves:
+        leaves.sendall(
+            b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
+            b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
         )
-    eventually(
-        lambda: (
-            train.ask("status")["queue"]
-            in ([], [{"model": "slow", "waiting": 1, "is_full": False}])
-        ),
-        what="a queue without those who left",
-    )
+        queued(train, slow=1, unwanted=1)
+    queued(train, slow=1)
     (stamps / "gate").touch()
     waiting.join()
 

@@ -231,6 +231,7 @@ class Stream:
     """A chat stream that is read in a thread, frame by frame.
 
     One that `runs_on` keeps its last chunk until it is told to end: no machine is too slow for it.
+    One that `flows` has one chunk after the other until then.
     """
 
     def __init__(
@@ -242,6 +243,7 @@ class Stream:
         delay_s: float = 0.0,
         within_s: float = PATIENCE_S,
         runs_on: bool = False,
+        flows: bool = False,
         headers: Mapping[str, str] | None = None,
     ) -> None:
         self.headers: httpx.Headers = httpx.Headers()  # of the response
@@ -259,6 +261,8 @@ class Stream:
         self._gate = train.log.parent / f"gate-{time.monotonic_ns()}"
         if runs_on:
             self._body["script"] += f",gate={self._gate}"
+        if flows:
+            self._body["script"] = f"chunks=3000,delay={delay_s},until={self._gate}"
         self._within_s = within_s
         self._thread = threading.Thread(target=self._read)
         self._thread.start()

@@ -16,6 +16,7 @@ of its JSON body, both such as ``status=418`` or ``chunks=3,delay=0.1``:
     gate=FILE  wait until there is such a file: before the last chunk, or in the middle of an object
     hold=FILE  the same before the head of the answer
     chunks=N   so many chunks with content; delay=F seconds before each of them
+    until=FILE no more of these chunks once there is such a file
     hang=mute  answer neither this request nor any other one from now on, not even /health
     hang=spin  the same, but use all the processor time there is
     die=N      SIGKILL this process after N chunks of this answer
@@ -520,6 +521,8 @@ class Upstream:
         deadly = int(script["die"]) if "die" in script else args.die_after_chunks
         sock.sendall(self.head(200, "Transfer-Encoding: chunked", "text/event-stream"))
         for number, event in self.events(request, kind, count):
+            if 0 < number <= count and "until" in script and os.path.exists(script["until"]):
+                continue
             if 0 < number <= count and delay_s:
                 time.sleep(delay_s)
             if number == count and "gate" in script:

@@ -23,6 +23,7 @@ import zmq
 from zmq.error import ZMQError
 
 from tests.paths import ROOT, SCRIPTED_COMMAND
+from tests.start_port import PORTS, START_PORT
 
 MARK = "ARRIERO_RIG"  # variable in the environment of all that is started here
 
@@ -84,8 +85,8 @@ def scripted(name: str, *options: str) -> str:
 
 
 def first_port() -> int:
-    """Where a train's models have their ports: below those that the kernel gives to clients."""
-    return random.randrange(10_000, 32_000, 50)
+    """Where a train's models have their ports, apart from those of most others that run now."""
+    return random.randrange(START_PORT, START_PORT + PORTS, 20)
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +254,7 @@ class Rig:
 
     # --- looking ------------------------------------------------------------------------------
 
-    def ask(self, cmd: str, *, within_s: float = 5.0, **more: Any) -> dict[str, Any]:
+    def ask(self, cmd: str, *, within_s: float = 20.0, **more: Any) -> dict[str, Any]:
         """Put one question to the control socket. Blocks.
 
         Raises:
