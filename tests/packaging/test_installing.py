@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.packaging.test_packages import VERSION, build, copy_tree
+from tests.packaging.test_packages import LIMIT_S, VERSION, build, copy_tree
 from tests.paths import ROOT
 from tests.real.tiny_gguf import write_tiny_gguf
 
@@ -127,6 +127,6 @@ def test_the_container_is_judged_by_linters() -> None:
         pytest.skip("`make test-packages` brings hadolint and compose-lint")
     for judge, file in (("hadolint", "Containerfile"), ("compose-lint", "compose.yaml")):
         done = subprocess.run(
-            [TOOLS / judge, ROOT / "deploy" / file], capture_output=True, text=True, timeout=50
+            [TOOLS / judge, ROOT / "deploy" / file], capture_output=True, text=True, timeout=LIMIT_S
         )
         assert done.returncode == 0, done.stdout + done.stderr

@@ -19,6 +19,9 @@ from tests.paths import ROOT
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 VERSION = PROJECT["version"]
 
+# Seconds for each program; only one that hangs takes as long.
+LIMIT_S = 300
+
 # What is no part of the project: made by tools, or the history.
 MADE = shutil.ignore_patterns(
     ".git", ".venv", "build", "dist", "*.egg-info", "__pycache__", ".*_cache", ".hypothesis"
@@ -46,7 +49,7 @@ def build(folder: Path, hook: str, into: Path) -> Path:
     """Call the build backend in `folder`, as `pip wheel` and `build` do, without a network."""
     code = f"from setuptools import build_meta as b; print(b.{hook}({str(into)!r}))"
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=50
+        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=LIMIT_S
     )
     assert done.returncode == 0, done.stderr[-2000:]
     return into / done.stdout.split()[-1]
@@ -58,7 +61,12 @@ def copy_tree(to: Path) -> None:
         shutil.copytree(ROOT, to, symlinks=True, ignore=MADE)
         return
     listed = subprocess.run(
-        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True, timeout=50
+        ["git", "ls-files", "-z"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=LIMIT_S,
     )
     for name in listed.stdout.rstrip("\0").split("\0"):
         if os.path.lexists(ROOT / name):
@@ -90,7 +98,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
             *("--no-index", "--no-deps", "--no-compile", "--target", str(site), str(wheel)),
         ],
         check=True,
-        timeout=50,
+        timeout=LIMIT_S,
     )
     return Built(tree, source, wheel, site)
 
@@ -107,7 +115,7 @@ def installed(built: Built, tmp_path: Path) -> Callable[..., str]:
             env=os.environ | {"PYTHONPATH": str(built.site)},
             capture_output=True,
             text=True,
-            timeout=50,
+            timeout=LIMIT_S,
         )
         assert (done.returncode, done.stderr) == (0, ""), done.stderr
         return done.stdout

@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
+from gates import queued
 from trains import Stream, Train, eventually
 
 from tests.paths import SCRIPTED_UPSTREAM
@@ -110,7 +111,7 @@ def started(start_ui_train: Callable[..., Train]) -> Train:
     add(SWAPPED_IN, "13GiB", "--report", "--load-s", "1.2")
     add("thinker-8b", "6GiB", "--reasoning", "12")
     add("gemma-3-27b", "17GiB")
-    add("slow", "1GiB", "--report", "--load-s", "120")
+    add("slow", "1GiB", "--report", "--load-s", "5", "--never-ready")  # in all scenes
     add("broken", "2GiB", "--load-s", "60", "--die-at-s", "0.4", "--exit-code", "3")
     for number in range(MANY):
         add(f"mixtral-8x7b-instruct-v0.1-{number:03}", "20GiB")
@@ -118,10 +119,12 @@ def started(start_ui_train: Callable[..., Train]) -> Train:
     train.ask("swap", model="broken", wait=False)
     eventually(lambda: train.model("broken")["error"])
     assert train.ask("swap", model="gemma-3-27b")["ok"]
-    running = Stream(train, "gemma-3-27b", chunks=10, delay_s=0.1)
-    eventually(lambda: train.model("gemma-3-27b")["in_flight"])
-    assert train.chat(SWAPPED_IN).status_code == 200  # the other one finishes, and stops
+    running = Stream(train, "gemma-3-27b", runs_on=True)
+    eventually(lambda: running.text())
+    waits = Stream(train, SWAPPED_IN)
+    queued(train, **{SWAPPED_IN: 1})
     running.finish()
+    assert waits.finish().text()  # once the other one has finished, and stopped
     assert train.ask("swap", model="thinker-8b")["ok"]
     train.ask("swap", model="slow", wait=False)
     eventually(lambda: train.model("slow")["progress"])

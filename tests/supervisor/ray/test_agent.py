@@ -190,11 +190,11 @@ def test_place_ends_if_nobody_begins_there() -> None:
     """The bridge was killed when it had wished for it."""
     script = (
         "import sys, time; from arriero.supervisor.ray.actor import PlaceHolder; "
-        "PlaceHolder(begin_s=float(sys.argv[1])); time.sleep(3); sys.exit(7)"
+        "PlaceHolder(begin_s=float(sys.argv[1])); time.sleep(float(sys.argv[2])); sys.exit(7)"
     )
     ended = [
-        subprocess.run([sys.executable, "-c", script, begin_s], cwd=ROOT, timeout=60).returncode
-        for begin_s in ("0.1", "60")
+        subprocess.run([sys.executable, "-c", script, *seconds], cwd=ROOT, timeout=60).returncode
+        for seconds in (("0.1", "50"), ("60", "1"))
     ]
     assert ended == [0, 7]
 
