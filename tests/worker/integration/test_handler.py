@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import trio
 from msgspec.structs import replace
+from trio.testing import MockClock
 
 from arriero.protocol.events import ProgressMade, QueueChanged, StateChanged
 from arriero.protocol.lease import Leave, Refuse, Report, Resync, Resynced, Want, Welcome
@@ -93,7 +94,9 @@ async def test_waiting_stream_is_told_each_phase(
 
 
 @pytest.mark.parametrize("mode", ["reasoning", "heartbeat", "comment", "event", "off"])
-async def test_short_load_leaves_no_trace(open_rig: OpenRig, mode: str) -> None:
+async def test_short_load_leaves_no_trace(
+    own_time: MockClock, open_rig: OpenRig, mode: str
+) -> None:
     async with open_rig(progress_delay_s=5.0) as rig:
         answer = await rig.ask(post(STREAM, b"X-Swap-Progress: %b" % mode.encode()))
 
@@ -102,6 +105,7 @@ async def test_short_load_leaves_no_trace(open_rig: OpenRig, mode: str) -> None:
 
 
 async def test_ready_model_gets_no_progress(
+    own_time: MockClock,
     open_rig: OpenRig,
 ) -> None:
     slow = trio.Event()

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 import trio
 from msgspec.structs import replace
+from trio.testing import MockClock
 
 from arriero.protocol.events import QueueChanged
 from arriero.protocol.lease import Want
@@ -132,6 +133,7 @@ def joined(pieces: list[Piece]) -> bytes:
 
 
 async def test_silence_has_one_comment_per_interval(
+    own_time: MockClock,
     open_rig: OpenRig,
 ) -> None:
     usual = [trio.current_time()]  # what a clock of the same interval does on this machine
@@ -162,7 +164,7 @@ async def test_silence_has_one_comment_per_interval(
     assert record.heartbeats == len(pieces) - 3
 
 
-async def test_lively_stream_has_no_heartbeat(open_rig: OpenRig) -> None:
+async def test_lively_stream_has_no_heartbeat(own_time: MockClock, open_rig: OpenRig) -> None:
     frames = {"speaks": YOU, "lives": b":\n\n"}
     steps: dict[str, Steps] = {
         user: [*repeated(12, frame, 0.1), END] for user, frame in frames.items()
@@ -178,7 +180,7 @@ async def test_lively_stream_has_no_heartbeat(open_rig: OpenRig) -> None:
     [("comment", b": m: "), ("heartbeat", b'"delta":{}'), ("reasoning", b"swap-progress:")],
 )
 async def test_waiting_stream_begins_with_life_sign(
-    open_rig: OpenRig, mode: str, first: bytes
+    own_time: MockClock, open_rig: OpenRig, mode: str, first: bytes
 ) -> None:
     async with open_rig(streams(HELLO, END), progress_delay_s=0.4) as rig:
         rig.grants = False
@@ -202,7 +204,7 @@ async def test_waiting_stream_begins_with_life_sign(
     assert unchunk(got).endswith(HELLO + END)
 
 
-async def test_no_heartbeat_within_a_frame(open_rig: OpenRig) -> None:
+async def test_no_heartbeat_within_a_frame(own_time: MockClock, open_rig: OpenRig) -> None:
     begins, ends = YOU[:20], YOU[20:]
     async with open_rig(streams(HELLO, begins, 4 * EVERY_S, ends, END)) as rig:
         pieces = await listen(rig, post(STREAM))
@@ -259,7 +261,7 @@ async def test_heartbeat_after_id_has_no_blank(open_rig: OpenRig) -> None:
     assert (text, chunks) == ("Hello you", 3)
 
 
-async def test_without_interval_no_heartbeat(open_rig: OpenRig) -> None:
+async def test_without_interval_no_heartbeat(own_time: MockClock, open_rig: OpenRig) -> None:
     answers = {CHAT: HELLO + END, MESSAGES: MESSAGE, RESPONSES: RESPONSE}
     steps: dict[str, Steps] = {
         path.decode(): list(
@@ -300,7 +302,7 @@ async def test_without_interval_no_heartbeat(open_rig: OpenRig) -> None:
     assert {record.heartbeats for record in records} == {0}
 
 
-async def test_plain_response_has_no_heartbeat(open_rig: OpenRig) -> None:
+async def test_plain_response_has_no_heartbeat(own_time: MockClock, open_rig: OpenRig) -> None:
     async with open_rig(sends(0.5, JSON_RESPONSE), heartbeat_s=0.1, progress_delay_s=0.0) as rig:
         answer = await rig.ask(post(b'{"model":"m"}', b"X-Swap-Progress: reasoning"))
 
@@ -333,6 +335,7 @@ async def test_silent_message_has_pings(
 
 
 async def test_off_says_nothing_comment_only_comments(
+    own_time: MockClock,
     open_rig: OpenRig,
 ) -> None:
     paths = (CHAT, COMPLETIONS, MESSAGES, RESPONSES)
@@ -371,7 +374,7 @@ LIMIT_S = 0.5
     ],
 )
 async def test_only_life_signs_is_a_stall(
-    open_rig: OpenRig, path: bytes, frames: bytes, sign: bytes
+    own_time: MockClock, open_rig: OpenRig, path: bytes, frames: bytes, sign: bytes
 ) -> None:
     signs: list[bytes | float] = [step for _ in range(100) for step in (sign, 0.1)]
     async with open_rig(streams(frames or sign, *signs), upstream_stall_s=LIMIT_S) as rig:
@@ -387,7 +390,7 @@ async def test_only_life_signs_is_a_stall(
     assert (record.outcome, record.error_code) == ("timeout", "upstream_timeout")
 
 
-async def test_silent_upstream_is_given_up(open_rig: OpenRig) -> None:
+async def test_silent_upstream_is_given_up(own_time: MockClock, open_rig: OpenRig) -> None:
     async with open_rig(streams(HELLO, 60.0), upstream_idle_s=LIMIT_S) as rig:
         began = trio.current_time()
         pieces = await listen(rig, post(STREAM))
@@ -399,7 +402,7 @@ async def test_silent_upstream_is_given_up(open_rig: OpenRig) -> None:
     assert record.outcome == "timeout"
 
 
-async def test_data_behind_a_life_sign_count(open_rig: OpenRig) -> None:
+async def test_data_behind_a_life_sign_count(own_time: MockClock, open_rig: OpenRig) -> None:
     signs = {"comment": b":\n\n", "ping": PING, "crlf": b": a\r\n\r\n"}
     steps: dict[str, Steps] = {
         user: [*repeated(15, sign + YOU, 0.15), END] for user, sign in signs.items()
@@ -412,6 +415,7 @@ async def test_data_behind_a_life_sign_count(open_rig: OpenRig) -> None:
 
 
 async def test_time_out_spares_the_next_request(
+    own_time: MockClock,
     open_rig: OpenRig,
 ) -> None:
     handler = in_turn(streams(HELLO, 60.0), streams(HELLO, YOU))
@@ -431,7 +435,7 @@ async def test_time_out_spares_the_next_request(
 
 
 async def test_no_heartbeat_while_stream_writes(
-    open_rig: OpenRig, monkeypatch: pytest.MonkeyPatch
+    own_time: MockClock, open_rig: OpenRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sends = 0
     send = monitor.Connection.send

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import trio
 from msgspec.structs import replace
+from trio.testing import MockClock
 
 from arriero.protocol.events import ProgressMade
 from arriero.protocol.lease import Report, Want, Welcome
@@ -103,7 +104,9 @@ async def test_waiting_stream_is_told_in_thinking(open_rig: OpenRig) -> None:
 
 
 @pytest.mark.parametrize("mode", [b"off", b"comment", b"heartbeat", b"reasoning", b"event"])
-async def test_every_mode_is_lines_only(open_rig: OpenRig, mode: bytes) -> None:
+async def test_every_mode_is_lines_only(
+    own_time: MockClock, open_rig: OpenRig, mode: bytes
+) -> None:
     wish = b"X-Swap-Progress: " + mode
     async with open_rig(chunked(HELLO, END), heartbeat_s=0.1) as rig:
         rig.grants = False

@@ -7,6 +7,7 @@ from functools import partial
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 from arriero.protocol.lease import (
     Deselect,
@@ -439,7 +440,7 @@ async def test_nothing_is_told_to_who_wants_nothing(open_rig: OpenRig) -> None:
             assert b"yes" in got
 
 
-async def test_a_machine_that_loads_has_time(open_rig: OpenRig) -> None:
+async def test_a_machine_that_loads_has_time(own_time: MockClock, open_rig: OpenRig) -> None:
     steps = [step for _ in range(6) for step in (tells("loading"), 0.3)]
     async with machines(a=sends(*steps, ANSWER)) as found:
         options = found.options()
@@ -450,7 +451,9 @@ async def test_a_machine_that_loads_has_time(open_rig: OpenRig) -> None:
             assert b"yes" in await ask(rig, STREAM)
 
 
-async def test_a_long_wait_on_another_machine_is_no_failure_of_it(open_rig: OpenRig) -> None:
+async def test_a_long_wait_on_another_machine_is_no_failure_of_it(
+    own_time: MockClock, open_rig: OpenRig
+) -> None:
     loads: list[bytes | float] = [it for _ in range(100) for it in (tells("loading"), 0.1)]
     async with machines(a=sends(*loads, ANSWER), b=answer_json) as found:
         options = found.options() | Options(nonstream_hold_s=0.8)
@@ -466,7 +469,9 @@ async def test_a_long_wait_on_another_machine_is_no_failure_of_it(open_rig: Open
             assert not found["b"].exchanges
 
 
-async def test_only_the_wait_for_the_model_has_that_limit(open_rig: OpenRig) -> None:
+async def test_only_the_wait_for_the_model_has_that_limit(
+    own_time: MockClock, open_rig: OpenRig
+) -> None:
     steps = (tells("loading"), 0.3, tells("ready"), 1.5)
     async with machines(a=sends(*steps, ANSWER)) as found:
         options = found.options() | Options(nonstream_hold_s=0.8)
@@ -474,7 +479,9 @@ async def test_only_the_wait_for_the_model_has_that_limit(open_rig: OpenRig) -> 
             assert b"yes" in await ask(rig)
 
 
-async def test_who_tells_another_program_of_a_wait_sets_it_no_limit(open_rig: OpenRig) -> None:
+async def test_who_tells_another_program_of_a_wait_sets_it_no_limit(
+    own_time: MockClock, open_rig: OpenRig
+) -> None:
     asks = (b"Connection: X-Arriero-Progress, close", b"X-Arriero-Progress: 1")
     async with open_rig(models=(ModelRoute(model="m"),), nonstream_hold_s=0.3) as rig:
         rig.grants = False

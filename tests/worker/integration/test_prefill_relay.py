@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import trio
 from msgspec.structs import replace
+from trio.testing import MockClock
 
 from arriero.protocol.events import ProgressMade, QueueChanged, StateChanged
 from arriero.protocol.lease import Want
@@ -214,6 +215,7 @@ async def test_each_stream_hears_its_own_prompt(open_rig: OpenRig) -> None:
 
 
 async def test_waiter_hears_queue_load_and_prompt(
+    own_time: MockClock,
     open_rig: OpenRig,
 ) -> None:
     waits = (QueueEntry(model="x", waiting=1), QueueEntry(model="m", waiting=1))
@@ -245,7 +247,7 @@ async def test_waiter_hears_queue_load_and_prompt(
     assert got.endswith(ANSWER + END)
 
 
-async def test_long_prompt_is_told_in_lines(open_rig: OpenRig) -> None:
+async def test_long_prompt_is_told_in_lines(own_time: MockClock, open_rig: OpenRig) -> None:
     reasoning = (ModelRoute(model="m", kind="llama-server", progress="reasoning"),)
     async with open_rig(streams(0.2, *PROMPT), models=reasoning, progress_delay_s=0.0) as rig:
         rig.grants = False

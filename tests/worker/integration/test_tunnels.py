@@ -7,6 +7,7 @@ import pytest
 import trio
 import trio.testing
 from msgspec.structs import replace
+from trio.testing import MockClock
 from wsproto import ConnectionType, WSConnection
 from wsproto import events as ws
 from wsproto.extensions import PerMessageDeflate
@@ -149,7 +150,9 @@ async def open_raw_tunnel(rig: Rig) -> trio.SocketStream:
 
 
 @pytest.mark.parametrize("first", ["client", "upstream"])
-async def test_half_closed_tunnel_still_receives(open_rig: OpenRig, first: str) -> None:
+async def test_half_closed_tunnel_still_receives(
+    own_time: MockClock, open_rig: OpenRig, first: str
+) -> None:
     heard: list[bytes] = []
     told = trio.Event()
 
@@ -219,7 +222,7 @@ async def test_silent_tunnel_ends(open_rig: OpenRig) -> None:
 
 
 @pytest.mark.parametrize("who", ["client", "upstream"])
-async def test_one_sided_tunnel_goes_on(open_rig: OpenRig, who: str) -> None:
+async def test_one_sided_tunnel_goes_on(own_time: MockClock, open_rig: OpenRig, who: str) -> None:
     heard: list[bytes] = []
 
     async def speak(stream: trio.SocketStream) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import trio
 from msgspec.structs import replace
+from trio.testing import MockClock
 
 from arriero.protocol.events import ProgressMade, QueueChanged
 from arriero.protocol.lease import Want
@@ -65,7 +66,7 @@ def texts(told: Told, kind: str) -> str:
 # --- in which order -------------------------------------------------------------------------------
 
 
-async def test_waiting_turn_is_told_throughout(open_rig: OpenRig) -> None:
+async def test_waiting_turn_is_told_throughout(own_time: MockClock, open_rig: OpenRig) -> None:
     reasoning = chunk({"reasoning_content": "Let me see."})
     steps: list[bytes | float] = [
         prompt_chunk(5, 10, 0),
@@ -313,7 +314,7 @@ async def test_tool_call_pieces_are_one_event(open_rig: OpenRig, arguments: str,
 # --- as text --------------------------------------------------------------------------------------
 
 
-async def test_text_has_no_heartbeat(open_rig: OpenRig) -> None:
+async def test_text_has_no_heartbeat(own_time: MockClock, open_rig: OpenRig) -> None:
     steps: list[bytes | float] = [HELLO, 2.5 * EVERY_S, chunk({"content": " heart\nbeat"}), END]
     async with open_rig(chunked(*steps), heartbeat_s=EVERY_S) as rig:
         rig.grants = False

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import pytest
 import trio
 from msgspec.structs import replace
+from trio.testing import MockClock
 
 from arriero.protocol.lease import Broken, Want
 from arriero.protocol.records import RequestRecord
@@ -169,7 +170,9 @@ async def test_early_error_page_passes(open_rig: OpenRig, api: Api) -> None:
 
 
 @pytest.mark.parametrize("answers_first", [b"", b": comment\n\n"])
-async def test_comments_do_not_extend_the_stall(open_rig: OpenRig, answers_first: bytes) -> None:
+async def test_comments_do_not_extend_the_stall(
+    own_time: MockClock, open_rig: OpenRig, answers_first: bytes
+) -> None:
     chat = APIS["chat"]
 
     async def answer(exchange: UpstreamExchange) -> None:
@@ -443,7 +446,7 @@ async def test_new_model_may_stumble_twice(open_rig: OpenRig) -> None:
     assert answer.startswith(b"HTTP/1.1 200 OK")
 
 
-async def test_requested_wait_is_kept(open_rig: OpenRig) -> None:
+async def test_requested_wait_is_kept(own_time: MockClock, open_rig: OpenRig) -> None:
     async with open_rig(replies(status(429, b"Retry-After: 1"), GOOD)) as rig:
         began = trio.current_time()
         answer = await rig.ask(post())

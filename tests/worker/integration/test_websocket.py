@@ -12,6 +12,7 @@ import trio
 import trio.testing
 import trustme
 from msgspec.structs import replace
+from trio.testing import MockClock
 from wsproto import ConnectionType
 from wsproto import events as ws
 from wsproto.connection import Connection
@@ -561,7 +562,7 @@ async def test_head_limit_spares_the_socket(
         assert (await client.json())["type"] == "heard"
 
 
-async def test_talking_socket_does_not_end(open_rig: OpenRig) -> None:
+async def test_talking_socket_does_not_end(own_time: MockClock, open_rig: OpenRig) -> None:
     async def hear(talker: Talker) -> None:
         for _ in range(7):
             await talker.message()
@@ -576,7 +577,7 @@ async def test_talking_socket_does_not_end(open_rig: OpenRig) -> None:
         assert await client.json() == DONE
 
 
-async def test_pings_are_no_words(open_rig: OpenRig) -> None:
+async def test_pings_are_no_words(own_time: MockClock, open_rig: OpenRig) -> None:
     async with (
         open_rig(upstream_idle_s=0.5) as rig,
         opened(rig) as client,
