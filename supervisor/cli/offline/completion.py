@@ -15,6 +15,7 @@ _SHELLS: Final = ("bash", "zsh", "fish")
 @click.command(
     epilog="""\b
 Example:  arriero completion bash > ~/.local/share/bash-completion/completions/arriero
+          (after mkdir -p ~/.local/share/bash-completion/completions)
 zsh:      arriero completion zsh > ~/.zfunc/_arriero
           (with fpath+=~/.zfunc before compinit in ~/.zshrc)
 fish:     arriero completion fish > ~/.config/fish/completions/arriero.fish

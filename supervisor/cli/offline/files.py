@@ -16,7 +16,7 @@ def example(output: Path | None) -> None:
     put(shipped(EXAMPLE), output)
 
 
-@click.command(epilog="Example:  arriero unit user -o ~/.config/systemd/user")
+@click.command(epilog="Example:  arriero unit user -o ~/.config/systemd/user/arriero.service")
 @click.argument(
     "which",
     type=click.Choice(["service", "socket", "user", "adopt", "sysusers"]),

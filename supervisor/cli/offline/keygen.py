@@ -10,6 +10,7 @@ from ...host.curve_key_file import read_keys, write_keys
 from ...text.printable import clean
 from ..find_sockets import CommandFailed
 from ..output import note
+from .new_file import cannot_write
 
 
 @click.command(epilog="Example:  arriero keygen ~/.config/arriero/control.key")
@@ -34,6 +35,6 @@ def keygen(file: Path, *, public: bool, force: bool) -> None:
             f"{name} is there already; see its public key with --public, or replace it with --force"
         ) from exc
     except OSError as exc:
-        raise CommandFailed(f"cannot write {name}: {exc.strerror}") from exc
+        raise cannot_write(file, exc) from exc
     note(f"wrote the secret key to {name}; this is its public key:")
     click.echo(to_hex(keys.public))

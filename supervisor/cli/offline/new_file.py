@@ -1,5 +1,6 @@
 """Output into a file that was not there, or to stdout."""
 
+import shlex
 from pathlib import Path
 
 import click
@@ -38,5 +39,14 @@ def put(text: str, output: Path | None, *, force: bool = False) -> None:
         name = clean(str(output))
         raise CommandFailed(f"{name} is there already; remove it, or choose another name") from exc
     except OSError as exc:
-        raise CommandFailed(f"cannot write {clean(str(output))}: {exc.strerror}") from exc
+        raise cannot_write(output, exc) from exc
     note(f"wrote {clean(str(output))}")
+
+
+def cannot_write(path: Path, failure: OSError) -> CommandFailed:
+    """Return what to say of a file that cannot be made, with the remedy where that is known."""
+    name = clean(str(path))
+    if isinstance(failure, FileNotFoundError):
+        folder = clean(shlex.quote(str(path.parent)))
+        return CommandFailed(f"cannot write {name}: its folder does not exist; mkdir -p {folder}")
+    return CommandFailed(f"cannot write {name}: {failure.strerror}")

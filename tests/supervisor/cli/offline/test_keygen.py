@@ -41,6 +41,7 @@ def test_a_key_is_private_and_is_kept(tmp_path: Path) -> None:
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     nowhere = run(tmp_path / "no" / "such" / "folder")
     assert isinstance(nowhere.exception, CommandFailed)
+    assert str(nowhere.exception).endswith(f"does not exist; mkdir -p {tmp_path}/no/such")
 
 
 def test_a_link_is_not_followed(tmp_path: Path) -> None:
