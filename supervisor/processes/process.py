@@ -423,7 +423,9 @@ class _Child:
         assert stdin is not None
         if self._launch.report and not stdin.closed:
             with suppress(OSError):  # it has ended, or has closed it
-                stdin.write(END_WORD)  # at once, for an empty pipe holds it
+                # An empty pipe holds it; but the process can write to this pipe itself.
+                os.set_blocking(stdin.fileno(), False)
+                stdin.write(END_WORD)
         stdin.close()
 
     async def leader_ends(self) -> None:

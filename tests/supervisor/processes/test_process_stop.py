@@ -204,6 +204,24 @@ async def test_server_with_its_report_on_reads_that_it_has_to_end(
     assert lines.stdout == [b"up", b"got=cmd_router_to_child:exit" if report else b"got="]
 
 
+async def test_who_has_filled_its_own_input_holds_nobody_up(reaper: Reaper) -> None:
+    fills = "head -c 65536 /dev/zero > /proc/self/fd/0; echo up; while :; do sleep 0.01; done"
+
+    ended, _ = await stop(shell(fills, report=True), reaper, Lines())
+
+    assert ended.asked
+    assert not ended.killed
+
+
+async def test_who_has_closed_its_own_input_ends_all_the_same(reaper: Reaper) -> None:
+    closes = "exec 0<&-; echo up; while :; do sleep 0.01; done"
+
+    ended, _ = await stop(shell(closes, report=True), reaper, Lines())
+
+    assert ended.asked
+    assert not ended.killed
+
+
 async def test_real_server_with_its_report_on_ends_in_good_order(
     reaper: Reaper, llama: Callable[..., str]
 ) -> None:
