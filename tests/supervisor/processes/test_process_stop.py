@@ -5,10 +5,12 @@ import re
 from collections.abc import Callable
 from functools import partial
 
+import httpx
 import psutil
 import pytest
 import trio
 
+from arriero.supervisor.processes import process
 from arriero.supervisor.processes.process import Exit, RunningProcess, run_process
 from arriero.supervisor.processes.reaper import Reaper
 from arriero.supervisor.processes.spawn import SpawnSpec
@@ -205,12 +207,11 @@ async def test_server_with_its_report_on_reads_that_it_has_to_end(
 
 
 async def test_who_has_filled_its_own_input_holds_nobody_up(reaper: Reaper) -> None:
-    fills = "head -c 65536 /dev/zero > /proc/self/fd/0; echo up; while :; do sleep 0.01; done"
+    fills = "head -c 65536 /dev/zero > /proc/self/fd/0; "
 
-    ended, _ = await stop(shell(fills, report=True), reaper, Lines())
+    ended, _ = await stop(shell(fills + IGNORES_TERM, report=True), reaper, Lines(), grace_s=0.1)
 
-    assert ended.asked
-    assert not ended.killed
+    assert ended.killed
 
 
 async def test_who_has_closed_its_own_input_ends_all_the_same(reaper: Reaper) -> None:
@@ -220,6 +221,18 @@ async def test_who_has_closed_its_own_input_ends_all_the_same(reaper: Reaper) ->
 
     assert ended.asked
     assert not ended.killed
+
+
+async def test_who_has_not_heard_that_it_has_to_end_is_asked_again(
+    reaper: Reaper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As llama-server does not that becomes ready in this moment."""
+    monkeypatch.setattr(process, "_ASK_AGAIN_S", 0.1)
+    script = "trap 'trap \"exit 3\" TERM' TERM; echo up; while :; do sleep 0.01; done"
+
+    ended, _ = await stop(shell(script, report=True), reaper, Lines())
+
+    assert (ended.code, ended.killed) == (3, False)
 
 
 async def test_real_server_with_its_report_on_ends_in_good_order(
@@ -235,5 +248,10 @@ async def test_real_server_with_its_report_on_ends_in_good_order(
                 running = await nursery.start(result.run, launch, reaper, lines)
                 while not any(b'"state":"ready"' in line for line in lines.stdout):
                     await lines.wait_for("stdout", len(lines.stdout) + 1)
+                while not (url := re.search(rb"listening on (http\S+)", b"\n".join(lines.stderr))):
+                    await lines.wait_for("stderr", len(lines.stderr) + 1)
+                # It hears that it has to end once it does what it is asked for.
+                slots = await trio.to_thread.run_sync(httpx.get, url[1].decode() + "/slots")
+                assert slots.status_code == 200
                 running.stop(grace_s=PATIENCE_S)
         assert result.exit.code == 0
