@@ -14,6 +14,7 @@ import pytest
 from _pytest.runner import runtestprotocol
 from hypothesis import HealthCheck, settings
 from hypothesis.internal.conjecture import providers
+from hypothesis.internal.entropy import deterministic_PRNG
 from xdist.scheduler import LoadScopeScheduling
 from xdist.workermanage import WorkerController
 
@@ -107,7 +108,10 @@ def pytest_collection(session: pytest.Session) -> Generator[None, object, object
         _compile_share(session.config)
         return (yield)
     finally:
-        gc.freeze()
+        # Hypothesis asks the collector who refers to its random numbers, and warns if nobody does;
+        # of what is frozen Python 3.14 does not tell. It asks once.
+        with deterministic_PRNG():
+            gc.freeze()
         gc.enable()
 
 
