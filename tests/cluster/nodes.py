@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import socket
 import subprocess
 import sys
 import tempfile
@@ -18,6 +17,7 @@ import psutil
 
 from tests.cluster.guard import end_all, marked
 from tests.paths import ROOT
+from tests.start_port import free_ports
 
 # The environment that has Ray; see the Makefile.
 PYTHON = ROOT / "build" / "cluster" / "bin" / "python"
@@ -48,9 +48,7 @@ class Cluster:
         self._mark = f"{_MARK}={secrets.token_hex(8)}"
         self._folder = Path(tempfile.mkdtemp(prefix="ar", dir="/tmp"))  # a short path, for sockets
         self._nodes: dict[str, psutil.Process] = {}  # their raylets
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_ports(1)
         name, value = self._mark.split("=")
         self.environ = {
             name: value,

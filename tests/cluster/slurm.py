@@ -13,6 +13,8 @@ from pathlib import Path
 import psutil
 from trains import eventually
 
+from tests.start_port import free_ports
+
 # Debian has them in packages of the same names, and munge; a user's PATH may be without sbin.
 PROGRAMS = ("munged", "slurmctld", "slurmd", "srun", "scancel", "squeue", "sbatch")
 
@@ -77,16 +79,16 @@ class Slurm:
         key.write_bytes(secrets.token_bytes(1024))
         key.chmod(0o400)
         host = socket.gethostname().partition(".")[0]
-        ports = _free_ports(1 + len(NODES))
+        first = free_ports(1 + len(NODES))
         nodes = [
             f"NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=4 "
             "RealMemory=4000 State=UNKNOWN"
-            for name, port in zip(NODES, ports[1:], strict=True)
+            for port, name in enumerate(NODES, first + 1)
         ]
         (folder / "slurm.conf").write_text(
             _CONFIG.format(
                 host=host,
-                controller=ports[0],
+                controller=first,
                 user=psutil.Process().username(),
                 folder=folder,
                 nodes="\n".join(nodes),
@@ -149,14 +151,3 @@ class Slurm:
                 daemon.kill()
                 daemon.wait()
         shutil.rmtree(self._folder, ignore_errors=True)
-
-
-def _free_ports(count: int) -> list[int]:
-    with_ports = [socket.socket() for _ in range(count)]
-    try:
-        for one in with_ports:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in with_ports]
-    finally:
-        for one in with_ports:
-            one.close()

@@ -83,8 +83,13 @@ def places(cluster: Cluster) -> list[psutil.Process]:
 
 def server_of(cluster: Cluster, train: Train, model: str) -> psutil.Process:
     port = train.model(model)["endpoint"].rpartition(":")[2]
-    (found,) = (it for it in servers(cluster) if port in it.cmdline())
-    return found
+    found = []
+    for server in servers(cluster):
+        with suppress(psutil.NoSuchProcess):  # others may be on their way out
+            if port in server.cmdline():
+                found.append(server)
+    (one,) = found
+    return one
 
 
 def runs_on(cluster: Cluster, train: Train, model: str) -> str:
