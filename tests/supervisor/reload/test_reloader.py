@@ -246,31 +246,33 @@ async def test_asking_meanwhile_causes_one_more() -> None:
 
 async def test_burst_of_signals_is_two_attempts() -> None:
     async with opened() as (scene, reloader):
+        began = trio.current_time()
         for _ in range(10):
             reloader.trigger()
         await until(lambda: scene.events)
         for _ in range(9):
             reloader.trigger()
             await wait_all_tasks_blocked()
-        began = trio.current_time()
+        burst_s = trio.current_time() - began
         await until(lambda: len(scene.events) == 2)
-        waited_s = trio.current_time() - began
 
-        assert scene.reads == 2
-        assert PAUSE_S / 2 < waited_s < PAUSE_S + 5
+        assert trio.current_time() - began > PAUSE_S
+        # more only if the machine is so busy that the burst lasts longer than a pause
+        assert scene.reads == 2 or scene.reads <= 2 + burst_s / PAUSE_S
 
 
 async def test_waiter_skips_pause_dry_run_too() -> None:
     async with opened() as (scene, reloader):
+        began = trio.current_time()
         reloader.trigger()
         await until(lambda: scene.events)
         scene.files = TWO
         reloader.trigger()
-        began = trio.current_time()
         await reloader.reload(dry_run=True, drain=False)
-        assert scene.in_force.generation == 1
+        dry_s = trio.current_time() - began
+        assert scene.in_force.generation == 1 or dry_s > PAUSE_S
         await until(lambda: scene.in_force.generation == 2)  # the trigger was not forgotten
-        assert trio.current_time() - began > PAUSE_S / 2
+        assert trio.current_time() - began > PAUSE_S
 
 
 async def test_reading_does_not_stop_the_loop() -> None:
