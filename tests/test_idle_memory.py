@@ -14,11 +14,12 @@ from arriero.idle_memory import LOOK_S, give_back, give_back_when_idle
     [
         ([0.0, 0.0, 0.0], [1]),  # after the start
         ([0.9, 0.5, 0.02, 0.0], [3]),
-        ([0.0, 0.9, 0.9, 0.05, 0.05, 0.3, 0.0], [1, 4, 7]),
+        ([0.0, 0.9, 0.9, 0.0, 0.0, 0.3, 0.0], [1, 4, 7]),
+        ([0.0, 0.01, 0.01, 0.01, 0.01, 0.01, 0.01], [1, 4, 7]),  # a little is enough in the end
         ([0.9, 0.9, 0.2], []),
     ],
 )
-async def test_it_is_given_back_once_after_each_time_of_work(
+async def test_it_is_given_back_after_work_when_there_is_little(
     shares: list[float], given_after: list[int], autojump_clock: trio.testing.MockClock
 ) -> None:
     looks = 0
@@ -40,6 +41,26 @@ async def test_it_is_given_back_once_after_each_time_of_work(
 
     assert given == given_after
     assert trio.current_time() == pytest.approx(LOOK_S * (len(shares) + 1))
+
+
+async def test_it_takes_a_small_share_of_all_work(autojump_clock: trio.testing.MockClock) -> None:
+    used, given = 0.0, 0
+
+    def give() -> None:
+        nonlocal used, given
+        used += 0.05  # a large heap in pieces
+        given += 1
+
+    def cpu_s() -> float:
+        nonlocal used
+        used += 0.05 * LOOK_S / 2  # of two looks, or of one and a half
+        return used
+
+    with trio.move_on_after(1000.5 * LOOK_S):
+        await give_back_when_idle(give, cpu_s)
+
+    assert given > 1
+    assert given * 0.05 < used / 50
 
 
 def test_what_is_free_between_pieces_in_use_is_given_back() -> None:
