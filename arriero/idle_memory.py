@@ -34,7 +34,9 @@ def give_back() -> None:
 
 
 async def give_back_when_idle(
-    give: Callable[[], None] = give_back, cpu_s: Callable[[], float] = time.process_time
+    give: Callable[[], None] = give_back,
+    cpu_s: Callable[[], float] = time.process_time,
+    pack: Callable[[], bool] = lambda: False,
 ) -> None:
     """Give free memory back when work has ended or is little, that of the start as well.
 
@@ -43,13 +45,18 @@ async def give_back_when_idle(
     Args:
         give: Gives it back.
         cpu_s: The processor time that this process has taken, in seconds.
+        pack: Makes something smaller before that, in a millisecond or less; called until it returns
+            that there was nothing.
     """
     before, due_at = cpu_s(), 0.0
     while True:
         await trio.sleep(LOOK_S)
         now = cpu_s()
         if now - before <= _AT_WORK * LOOK_S and now >= due_at:
+            began = now
+            while pack():
+                await trio.lowlevel.checkpoint()
             give()
-            began, now = now, cpu_s()
+            now = cpu_s()
             due_at = now + max(_WORK_S, _WORK_TIMES * (now - began))
         before = now

@@ -92,7 +92,7 @@ from .workers.key_use_file import FILE_NAME as KEY_USE_FILE_NAME
 from .workers.key_use_file import keep_day, load_day
 from .workers.lease_server import LeaseServer, open_lease_server
 from .workers.pool import WorkerPool, run_workers
-from .workers.request_log import RecordStore
+from .workers.request_log import EndedRequests
 from .workers.selections import Selections
 from .workers.zygote import Zygote
 
@@ -181,7 +181,7 @@ async def supervise(
                 for record in records:
                     peers.note(record, in_force.peer_models)
 
-        records = RecordStore(lambda: in_force.config.activity.metrics_rows, note)
+        ended = EndedRequests(lambda: in_force.config.activity.metrics_rows, note)
         seen_models = SeenModels(kept / FACTS_FILE_NAME)
         prices = PriceFeed(lambda: in_force.config.price_list, kept / PRICES_FILE_NAME)
         await prices.load_copy()
@@ -207,7 +207,7 @@ async def supervise(
             output_log.keep_in(rings["log"])
             program_log.keep_in(rings["own-log"])
             stack.callback(program_log.leave_ring)
-            archive.add_again(records.keep_in(rings["records"]))
+            archive.add_again(ended.keep_in(rings["records"]))
         ordered = read_orders(rings.get("orders"))
         if ordered.profile in config.profiles:
             in_force.profile = ordered.profile
@@ -305,7 +305,7 @@ async def supervise(
                 context,
                 folder / "lease.sock",
                 dispatcher,
-                records=records,
+                ended=ended,
                 keep=archive.add,
                 capture=archive.add_capture,
                 completed=stages.completed,
@@ -346,7 +346,11 @@ async def supervise(
             fleet.see_off(process)
         dispatcher.tell_orders(orders.note)
         await stack.enter_async_context(_background(dispatcher.keep_time))
-        await stack.enter_async_context(_background(give_back_when_idle))
+        await stack.enter_async_context(
+            _background(
+                partial(give_back_when_idle, pack=lambda: program_log.pack() or output_log.pack())
+            )
+        )
         await stack.enter_async_context(_background(feed_watchdog, notifier))
         await stack.enter_async_context(_background(prices.run, lease_server.reconfigure))
         profiles = ProfileSwitch(in_force, dispatcher, lease_server, orders.choose)

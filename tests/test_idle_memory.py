@@ -43,6 +43,32 @@ async def test_it_is_given_back_after_work_when_there_is_little(
     assert trio.current_time() == pytest.approx(LOOK_S * (len(shares) + 1))
 
 
+async def test_all_is_packed_before_with_turns_for_others(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    done: list[str] = []
+    left = [3]
+
+    def pack() -> bool:
+        done.append("pack")
+        left[0] -= 1
+        return left[0] > 0
+
+    async def other() -> None:
+        await trio.sleep(LOOK_S)
+        for _ in range(3):
+            done.append("other")
+            await trio.lowlevel.checkpoint()
+
+    with trio.move_on_after(1.5 * LOOK_S):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(other)
+            nursery.start_soon(lambda: give_back_when_idle(lambda: done.append("give"), pack=pack))
+
+    assert [it for it in done if it != "other"] == ["pack"] * 3 + ["give"]
+    assert "other" in done[done.index("pack") : done.index("give")]
+
+
 async def test_it_takes_a_small_share_of_all_work(autojump_clock: trio.testing.MockClock) -> None:
     used, given = 0.0, 0
 

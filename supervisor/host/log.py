@@ -10,7 +10,7 @@ import select
 import sys
 import threading
 from collections.abc import Callable, Collection, Generator, Iterable, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import cache
 from itertools import islice
 from typing import Final, Literal, TypeAlias
@@ -36,7 +36,7 @@ _STDERR: Final = 2
 
 # Of our own log: what is kept.
 _MAX_LINES: Final = 10_000
-_MAX_BYTES: Final = 2 * 1024**2
+_MAX_BYTES: Final = 1536 * 1024
 
 # Lines that wait to be told. A burst beyond that is told as a gap.
 _MAX_UNTOLD: Final = 10_000
@@ -135,7 +135,8 @@ class ProgramLog(logging.Handler):
         """Take a line that a worker wrote without logging it."""
         record = logging.LogRecord(name, logging.ERROR, "", 0, line, None, None)
         text = self.hidden(line)
-        self._keep(record.created, text)
+        with self.lock or nullcontext():  # as `emit` is called
+            self._keep(record.created, text)
         if self._writes_own:
             if self._form == "json":
                 text = self._as_json(record)
@@ -171,6 +172,10 @@ class ProgramLog(logging.Handler):
     def last(self, count: int, most_bytes: int) -> tuple[LogsLine, ...]:
         """Return the newest `count` lines, the oldest first; fewer, if they are longer."""
         return last_of(islice(reversed(self.lines), count), most_bytes)
+
+    def pack(self) -> bool:
+        """Pack a piece of what is kept; return whether there was one that was not packed."""
+        return self.lines.pack()
 
     def keep_in(self, ring: KeptRing) -> None:
         """Go on with the lines in `ring`, and put all new ones there."""

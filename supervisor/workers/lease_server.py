@@ -88,7 +88,7 @@ from .cancellation import CancelInquiry
 from .failure_streaks import FailureStreaks
 from .idempotency_keys import Claims
 from .key_limits import KeyLimits
-from .request_log import RecordStore, log_text
+from .request_log import EndedRequests, log_text
 from .selections import Selections
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ class LeaseServer:
         self,
         socket: FrameSocket,
         dispatcher: Dispatcher,
-        records: RecordStore,
+        ended: EndedRequests,
         config: Callable[[], WorkerConfig],
         on_hello: Callable[[int, int, bytes], bool],
         selections: Selections,
@@ -173,7 +173,7 @@ class LeaseServer:
         Args:
             socket: A bound ROUTER.
             dispatcher: Gets what the workers want and give back.
-            records: Gets what became of requests.
+            ended: Gets the records of requests that have ended.
             config: Gives the configuration that workers are to follow.
             on_hello: Called with number, pid and token of a `Hello`; False turns it away.
             selections: Chooses targets of selectors.
@@ -188,7 +188,7 @@ class LeaseServer:
         self._socket = socket
         self.door = socket.door
         self._dispatcher = dispatcher
-        self._records = records
+        self._ended = ended
         self._config = config
         self._on_hello = on_hello
         self._selections = selections
@@ -318,7 +318,7 @@ class LeaseServer:
                     await decided.wait()
         finally:
             del self._inquiries[number]
-        if inquiry.result == "unknown" and self._records.find(request_id) is not None:
+        if inquiry.result == "unknown" and self._ended.knows(request_id):
             return "finished"
         return inquiry.result
 
@@ -406,7 +406,7 @@ class LeaseServer:
                 self._dispatcher.handle(Refused(model))
             case Finished(number=number, again=again, records=records):
                 if again:
-                    records = tuple(r for r in records if not self._records.has(r))
+                    records = tuple(r for r in records if not self._ended.has(r))
                 if again or [it for it in records if it.load_ms]:
                     records = tuple(map(self._completed, records))
                     data = encode_finished(map(encode, records))
@@ -509,7 +509,7 @@ class LeaseServer:
         lines: list[str] = []
         logs, yields = log.isEnabledFor(logging.INFO), True
         for start in range(0, len(records), _RECORDS_A_TURN):
-            ended = self._records.add(records[start : start + _RECORDS_A_TURN])
+            ended = self._ended.add(records[start : start + _RECORDS_A_TURN])
             self._judge(ended)
             self._keys.note([record for record in ended if record.key])
             self._dispatcher.publish_ends(ended)
@@ -593,7 +593,7 @@ async def open_lease_server(
     path: Path,
     dispatcher: Dispatcher,
     *,
-    records: RecordStore,
+    ended: EndedRequests,
     config: Callable[[], WorkerConfig],
     on_hello: Callable[[int, int, bytes], bool],
     selections: Selections,
@@ -609,7 +609,7 @@ async def open_lease_server(
         server = LeaseServer(
             socket,
             dispatcher,
-            records,
+            ended,
             config,
             on_hello,
             selections,

@@ -1,7 +1,7 @@
-"""The records of the last requests, and their log lines."""
+"""Which requests have ended, and the log lines of their records."""
 
 import re
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from itertools import compress
@@ -39,12 +39,12 @@ _lines: Final[dict[tuple[bool, ...], str]] = {}
 _read_record: Final = msgspec.json.Decoder(RequestRecord)
 
 
-class RecordStore:
-    """The last records, in memory.
+class EndedRequests:
+    """The last requests whose records came. The records themselves are the store's.
 
     Args:
-        most: Says how many are kept.
-        note: Called with all that are added, some at a time.
+        most: Says how many are remembered.
+        note: Called with all records that are added, some at a time.
     """
 
     def __init__(
@@ -54,8 +54,7 @@ class RecordStore:
     ) -> None:
         self._most = most
         self._note = note
-        self._records: deque[RequestRecord] = deque()  # the newest last
-        self._by_id: dict[str, RequestRecord] = {}  # the newest with that id
+        self._marks: OrderedDict[str, int] = OrderedDict()  # by id, of the newest with that id
         self._ring: KeptRing | None = None
 
     def keep_in(self, ring: KeptRing) -> list[bytes]:
@@ -67,51 +66,48 @@ class RecordStore:
         found: list[bytes] = []
         for message in ring.messages():
             with suppress(msgspec.DecodeError):
-                self._append([_read_record.decode(message)])
+                self._remember([_read_record.decode(message)])
                 found.append(message)
         self._ring = ring
         return found
 
     def has(self, record: RequestRecord) -> bool:
-        """Return whether `record` itself is here already, not only one with its id.
-
-        Stages are none of it: a worker knows of none.
-        """
-        found = self.find(record.request_id)
-        if found is not None and found.load_stages:
-            found = msgspec.structs.replace(found, load_stages=record.load_stages)
-        return found == clipped(record)
+        """Return whether `record` itself has come already, not only one with its id."""
+        kept = clipped(record)
+        return self._marks.get(kept.request_id) == _mark_of(kept)
 
     def __len__(self) -> int:
-        return len(self._records)
+        return len(self._marks)
 
     def add(self, records: Iterable[RequestRecord]) -> list[RequestRecord]:
-        """Keep `records`, with texts of at most `MAX_CHARS`; return these."""
-        kept = list(map(clipped, records))
-        self._append(kept)
+        """Note `records`; return them with texts of at most `MAX_CHARS`."""
+        ended = list(map(clipped, records))
+        self._remember(ended)
         if self._ring is not None:
-            for record in kept:
+            for record in ended:
                 self._ring.append(msgspec.json.encode(record))
-        self._note(kept)
-        return kept
+        self._note(ended)
+        return ended
 
-    def _append(self, kept: Sequence[RequestRecord]) -> None:
-        records, by_id, most = self._records, self._by_id, self._most()
-        for record in kept:
-            records.append(record)
-            by_id[record.request_id] = record
-            while len(records) > most:
-                oldest = records.popleft()
-                if by_id.get(oldest.request_id) is oldest:
-                    del by_id[oldest.request_id]
+    def _remember(self, ended: Sequence[RequestRecord]) -> None:
+        marks, most = self._marks, self._most()
+        for record in ended:
+            marks[record.request_id] = _mark_of(record)
+            marks.move_to_end(record.request_id)
+        while len(marks) > most:
+            marks.popitem(last=False)
 
-    def find(self, request_id: str) -> RequestRecord | None:
-        """Return the newest record of `request_id`."""
-        return self._by_id.get(request_id[:MAX_CHARS])
+    def knows(self, request_id: str) -> bool:
+        """Return whether a request of that id is among them."""
+        return request_id[:MAX_CHARS] in self._marks
 
-    def all(self) -> tuple[RequestRecord, ...]:
-        """Return them, the oldest first."""
-        return tuple(self._records)
+
+def _mark_of(record: RequestRecord) -> int:
+    """Return what no other request has, not even one with the same id: when it came, and its end.
+
+    Stages of a load are none of it: a worker knows of none.
+    """
+    return hash((record.t, record.duration_ms, record.path, record.status, record.bytes_out))
 
 
 def log_text(record: RequestRecord) -> str:
@@ -140,4 +136,6 @@ def log_text(record: RequestRecord) -> str:
             _lines.clear()
         line = " ".join(f"{name}=%s" for name in compress(_NAMES, shape))
         _lines[shape] = line
-    return line % tuple(filter(None, values))
+    # By a list: a tuple that is made of an iterator grows, and comes from another of Python's lists
+    # of free ones than it goes to, which is then full for good: 0.4 MB.
+    return line % tuple(list(filter(None, values)))

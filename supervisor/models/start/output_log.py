@@ -79,6 +79,10 @@ class OutputLog:
                 longest.drop_oldest()
             self._size_bytes -= before - longest.size_bytes
 
+    def pack(self) -> bool:
+        """Pack a piece of what is kept; return whether there was one that was not packed."""
+        return any(log.pack() for log in self._logs.values())
+
     def keep_only(self, is_known: Callable[[str], bool]) -> None:
         """Forget the lines of models that are not known any more."""
         self._logs = {model: log for model, log in self._logs.items() if is_known(model)}

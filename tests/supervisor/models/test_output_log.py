@@ -76,12 +76,26 @@ def test_memory_is_bounded_for_one_and_for_all(monkeypatch: pytest.MonkeyPatch) 
         log.add("quiet", "stdout", "x") if not number else None
 
     kept = {model: len(log.last(10_000, model=model)) for model in "abcd"}
-    assert 60 < sum(kept.values()) < 150
+    assert 60 < sum(kept.values()) < 160
     assert min(kept.values()) > 5
     assert lines(log, 9, "quiet") == ["x"]
     assert lines(log, 1, "d")[0].startswith("399")
     log.keep_only("a".__eq__)
     assert lines(log, 9, "quiet") == []
+
+
+def test_what_is_packed_is_read_like_the_rest() -> None:
+    log = OutputLog()
+    for number in range(2000):
+        for model in "ab":
+            log.add(model, "stdout", f"{number} " * 40)
+    before = log.last(4000)
+
+    packed = 0
+    while log.pack():
+        packed += 1
+    assert packed > 2
+    assert log.last(4000) == before
 
 
 def test_what_is_secret_is_noted_without() -> None:

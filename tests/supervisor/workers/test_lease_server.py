@@ -43,6 +43,7 @@ from arriero.protocol.lease import (
     WakePeer,
     Welcome,
 )
+from arriero.protocol.records import RequestRecord
 from arriero.protocol.transport import FrameSocket, connected, open_context
 from arriero.protocol.values import ErrorInfo
 from arriero.protocol.worker_config import WorkerConfig
@@ -55,7 +56,7 @@ from arriero.supervisor.scheduling.dispatcher import Dispatcher
 from arriero.supervisor.scheduling.engine import Engine
 from arriero.supervisor.workers.key_limits import DayOfKeys, KeyLimits
 from arriero.supervisor.workers.lease_server import CANCEL_LIMIT_S, LeaseServer, open_lease_server
-from arriero.supervisor.workers.request_log import RecordStore
+from arriero.supervisor.workers.request_log import EndedRequests
 from arriero.supervisor.workers.selections import Selections
 from tests.records import record
 from tests.supervisor.no_processes import NoProcesses
@@ -114,7 +115,7 @@ class Scene:
 
     server: LeaseServer
     peers: LatePeers
-    records: RecordStore
+    records: list[RequestRecord]
     events: FrameSocket
     connect: Callable[[], FrameSocket]
     workers: list[Worker] = field(default_factory=list)
@@ -143,12 +144,12 @@ async def opened(folder: Path, config: Config | None = None) -> AsyncGenerator[S
     with open_context() as context, ExitStack() as stack, trio.fail_after(20):
         async with open_publisher(context, folder / "events") as publisher:
             dispatcher = Dispatcher(Engine(()), publisher)
-            records = RecordStore(lambda: 100)
+            records: list[RequestRecord] = []
             async with open_lease_server(
                 context,
                 folder / "lease",
                 dispatcher,
-                records=records,
+                ended=EndedRequests(lambda: 100, records.extend),
                 config=lambda: WorkerConfig(generation=1, models=()),
                 on_hello=lambda number, pid, token: number == pid and token == b"token %d" % pid,
                 selections=Selections(lambda: SELECTORS, lambda _: "stopped"),
@@ -205,7 +206,7 @@ async def test_ended_request_is_kept_and_told(
     await one.is_read()  # and these, for messages of one worker keep their order
     await other.is_read()
 
-    assert scene.records.all() == (record("r1"), record("r2"), record("r3"))
+    assert scene.records == [record("r1"), record("r2"), record("r3")]
     lines = [line for text in caplog.messages for line in text.splitlines() if "ended" in line]
     assert [line.split()[1] for line in lines] == [
         "request_id=r1",
@@ -243,7 +244,7 @@ async def test_request_without_model_is_told(scene: Scene) -> None:
     one.say(Finished(records=(record("r1", model="", asked="nobody"),)))
 
     await one.is_read()
-    assert scene.records.all() == (record("r1", model="", asked="nobody"),)
+    assert scene.records == [record("r1", model="", asked="nobody")]
 
 
 # --- claims -------------------------------------------------------------------------------------

@@ -1,81 +1,116 @@
 """What is remembered of requests, and what the log says of them."""
 
 from decimal import Decimal
+from typing import Any
 
+import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arriero.protocol.records import RequestRecord
+from arriero.protocol.records import LoadStage, RequestRecord
+from arriero.supervisor.host.kept_ring import KeptRing
 from arriero.supervisor.store.columns import MAX_CHARS
-from arriero.supervisor.workers.request_log import RecordStore, log_text
+from arriero.supervisor.workers.request_log import EndedRequests, log_text
 from tests.records import record
 
 
-def filled(count: int, most: int = 1000) -> RecordStore:
-    store = RecordStore(lambda: most)
+def filled(count: int, most: int = 1000) -> EndedRequests:
+    ended = EndedRequests(lambda: most)
     for number in range(count):
-        store.add([record(f"r{number}")])
-    return store
+        ended.add([record(f"r{number}")])
+    return ended
 
 
-def ids(records: tuple[RequestRecord, ...]) -> list[str]:
-    return [found.request_id for found in records]
+def known(ended: EndedRequests, count: int) -> list[int]:
+    return [number for number in range(count) if ended.knows(f"r{number}")]
 
 
-# --- the store ------------------------------------------------------------------------------------
+# --- what is remembered ---------------------------------------------------------------------------
 
 
 def test_the_oldest_go_when_there_are_too_many() -> None:
-    store = filled(5, most=3)
+    ended = filled(5, most=3)
 
-    assert len(store) == 3
-    assert ids(store.all()) == ["r2", "r3", "r4"]
-    assert store.find("r1") is None
-    assert store.find("r2") is not None
+    assert len(ended) == 3
+    assert known(ended, 5) == [2, 3, 4]
 
 
 def test_another_configuration_keeps_fewer_from_then_on() -> None:
     most = [3]
-    store = RecordStore(lambda: most[0])
+    ended = EndedRequests(lambda: most[0])
     for number in range(3):
-        store.add([record(f"r{number}")])
+        ended.add([record(f"r{number}")])
 
     most[0] = 1
-    store.add([record("r3")])
+    ended.add([record("r3")])
 
-    assert ids(store.all()) == ["r3"]
-
-
-def test_of_two_with_one_id_the_newer_one_is_found_for_as_long_as_it_is_kept() -> None:
-    store = RecordStore(lambda: 2)
-    store.add([record("r", status=500)])
-    store.add([record("r", status=200)])
-    store.add([record("s")])  # the older r goes
-
-    assert store.find("r") == record("r", status=200)
-    store.add([record("t")])
-    assert store.find("r") is None
+    assert known(ended, 4) == [3]
 
 
-def test_one_that_is_not_there_is_none_at_all() -> None:
-    assert filled(3).find("x") is None
+def test_of_two_with_one_id_the_newer_one_is_had_for_as_long_as_it_is_kept() -> None:
+    ended = EndedRequests(lambda: 2)
+    ended.add([record("r", status=500)])
+    ended.add([record("s")])
+    ended.add([record("r", status=200)])
+    ended.add([record("t")])  # s goes, for the newer r came later
+
+    assert ended.has(record("r", status=200))
+    assert not ended.has(record("r", status=500))
+    assert not ended.knows("s")
+    ended.add([record("u")])
+    assert not ended.knows("r")
 
 
-def test_what_was_cut_is_returned_as_it_is_kept_and_found_again() -> None:
-    store = RecordStore(lambda: 1)
+@pytest.mark.parametrize(
+    "other", [{"t": 7.5}, {"duration_ms": 1.0}, {"status": 500}, {"path": "/"}, {"bytes_out": 9}]
+)
+def test_another_request_with_its_id_is_not_the_same(other: dict[str, Any]) -> None:
+    ended = EndedRequests(lambda: 2)
+    ended.add([record("r")])
 
-    [kept] = store.add([record("i" * 9999, path="/" + "x" * 9999)])
+    assert ended.has(record("r"))
+    assert not ended.has(record("r", **other))
+
+
+def test_stages_that_were_added_make_no_other_request_of_it() -> None:
+    ended = EndedRequests(lambda: 2)
+    stages = (LoadStage(phase="loading", from_ms=0.0, took_ms=1.0),)
+    ended.add([msgspec.structs.replace(record("r"), load_stages=stages)])
+
+    assert ended.has(record("r"))
+
+
+def test_what_was_cut_is_known_by_its_whole_id() -> None:
+    ended = EndedRequests(lambda: 1)
+    long = record("i" * 9999, path="/" + "x" * 9999)
+
+    [kept] = ended.add([long])
 
     assert (len(kept.request_id), len(kept.path)) == (MAX_CHARS, MAX_CHARS)
-    assert store.find("i" * 9999) is kept
+    assert ended.knows("i" * 9999)
+    assert ended.has(long)
 
 
 def test_what_is_short_enough_is_not_touched() -> None:
     given_ = record(path="x" * MAX_CHARS)
 
-    [kept] = RecordStore(lambda: 1).add([given_])
+    [kept] = EndedRequests(lambda: 1).add([given_])
 
     assert kept is given_
+
+
+def test_requests_are_known_to_the_next_process() -> None:
+    first, second = EndedRequests(lambda: 9), EndedRequests(lambda: 9)
+    ring = KeptRing("test", 4096)
+    first.keep_in(ring)
+    first.add([record("r")])
+
+    [encoded] = second.keep_in(ring)
+    ring.close()
+
+    assert msgspec.json.decode(encoded, type=RequestRecord) == record("r")
+    assert second.has(record("r"))
 
 
 # --- the log --------------------------------------------------------------------------------------
