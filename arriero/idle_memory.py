@@ -20,10 +20,8 @@ LOOK_S: Final = 2.0
 # supervisor takes 0.03.
 _AT_WORK: Final = 0.1
 
-# Seconds of processor time since the last time before it is done again; and how many times as long
-# as that took.
-_WORK_S: Final = 0.05
-_WORK_TIMES: Final = 100
+# How long a process works before it is done again, by what it took.
+_WORK_TIMES: Final = 50
 
 
 def give_back() -> None:
@@ -48,15 +46,15 @@ async def give_back_when_idle(
         pack: Makes something smaller before that, in a millisecond or less; called until it returns
             that there was nothing.
     """
-    before, due_at = cpu_s(), 0.0
+    before, due_at = cpu_s(), -1.0
     while True:
         await trio.sleep(LOOK_S)
         now = cpu_s()
-        if now - before <= _AT_WORK * LOOK_S and now >= due_at:
-            began = now
+        if now - before <= _AT_WORK * LOOK_S and now > due_at:
             while pack():
                 await trio.lowlevel.checkpoint()
+            began = cpu_s()
             give()
             now = cpu_s()
-            due_at = now + max(_WORK_S, _WORK_TIMES * (now - began))
+            due_at = now + _WORK_TIMES * (now - began)
         before = now

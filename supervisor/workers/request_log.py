@@ -138,4 +138,4 @@ def log_text(record: RequestRecord) -> str:
         _lines[shape] = line
     # By a list: a tuple that is made of an iterator grows, and comes from another of Python's lists
     # of free ones than it goes to, which is then full for good: 0.4 MB.
-    return line % tuple(list(filter(None, values)))
+    return line % tuple([*filter(None, values)])
