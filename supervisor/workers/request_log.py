@@ -34,7 +34,11 @@ _FOREIGN: Final = tuple(
 
 # Lines by what there is in a record: those of one model's requests are nearly all alike.
 _MAX_LINES: Final = 256
-_lines: Final[dict[tuple[bool, ...], str]] = {}
+_lines: Final[dict[tuple[bool, ...], tuple[str, tuple[str, ...]]]] = {}
+
+# Python 3.11 keeps 2000 tuples of this length to use them again, and never does: 0.4 MB, for lines
+# of streams often have as many values. What fills them up is empty.
+_NEVER_USED_AGAIN: Final = 20
 
 _read_record: Final = msgspec.json.Decoder(RequestRecord)
 
@@ -130,12 +134,15 @@ def log_text(record: RequestRecord) -> str:
             if values[index] and not _is_plain(values[index]):
                 values[index] = ascii(values[index])
     shape = tuple(map(bool, values))
-    line = _lines.get(shape)
-    if line is None:
-        if len(_lines) >= _MAX_LINES:
-            _lines.clear()
-        line = " ".join(f"{name}=%s" for name in compress(_NAMES, shape))
-        _lines[shape] = line
-    # By a list: a tuple that is made of an iterator grows, and comes from another of Python's lists
-    # of free ones than it goes to, which is then full for good: 0.4 MB.
-    return line % tuple([*filter(None, values)])
+    line, padding = _lines.get(shape) or _new_line(shape)
+    return line % (*filter(None, values), *padding)
+
+
+def _new_line(shape: tuple[bool, ...]) -> tuple[str, tuple[str, ...]]:
+    names = list(compress(_NAMES, shape))
+    padding = ("",) if len(names) == _NEVER_USED_AGAIN else ()
+    line = " ".join(f"{name}=%s" for name in names) + "%s" * len(padding)
+    if len(_lines) >= _MAX_LINES:
+        _lines.clear()
+    _lines[shape] = line, padding
+    return line, padding

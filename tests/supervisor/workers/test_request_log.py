@@ -157,3 +157,16 @@ def test_a_value_cannot_pretend_to_be_another_pair() -> None:
 
     assert text.startswith("request_id='r1 status=500' ")
     assert r"asked='x\ny'" in text
+
+
+def test_a_line_of_any_length_is_whole() -> None:
+    numbers = {
+        name: 7 for name in RequestRecord.__struct_fields__ if name.endswith(("tokens", "_per_s"))
+    }
+    for count in range(len(numbers) + 1):
+        more = dict(list(numbers.items())[:count])
+        text = log_text(
+            record(stream=True, asked="nick", key="laptop", swap=3, bytes_out=9, **more)
+        )
+        assert text == text.strip()
+        assert len(text.split(" ")) == text.count("=") == 13 + count
