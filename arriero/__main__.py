@@ -2,6 +2,6 @@
 
 import sys
 
-from arriero.supervisor.cli.main import main
+from arriero.supervisor.cli.serve.entry import main
 
 sys.exit(main())

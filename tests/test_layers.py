@@ -24,7 +24,7 @@ LAYERS = {
         < launchers models.signs peers slots < models.start
         < config.lint config.shown generate models page_cache telemetry workers < reload
         < metrics < control lifetime < app
-        < cli.render < cli < cli.chat cli.offline cli.top < __main__""",
+        < cli.render < cli < cli.chat cli.offline cli.serve cli.top < __main__""",
     "worker": """
         errors limits linux < json leases http < connections < streams
         < apis.base < apis.chat apis.messages apis.management < apis.ollama apis.responses < apis

@@ -37,7 +37,7 @@ _PROGRAM: Final = """\
 #!/usr/lib/arriero/bin/python
 import sys
 
-from arriero.supervisor.cli.main import main
+from arriero.supervisor.cli.serve.entry import main
 
 sys.exit(main())
 """

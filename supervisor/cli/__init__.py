@@ -2,6 +2,7 @@
 
 Lowest first:
 
+    exits         Exit statuses.
     event_feed    Which events to show. Pure.
     find_sockets  Where the sockets are; error texts.
     place         Where both sockets are: here, or on another machine.
@@ -13,8 +14,7 @@ Lowest first:
     config_options  Options on configuration files; llama-swap's command line.
     check         `check`
     keys          `key new`, `key check`, `key list`
-    main          Entry point: table of commands, exit codes.
-    serve         `serve`
+    main          Table of commands, exit codes.
     commands      `status`, `swap`, `unload`, `events`, `logs` and others
     requests      `activity`, `usage`, `cancel`
 
@@ -23,5 +23,6 @@ Packages within it:
     chat/     `ask` and `chat`: a client of the HTTP API. Above the files of this package.
     render/   Values -> tables, lines and progress bars. No I/O but `terminal`.
     offline/  Commands that need no supervisor: they write files, or what to put into one.
+    serve/    Where the program begins, and `serve`. Above the files of this package.
     top/      `top`: the live view. Above the files of this package.
 """

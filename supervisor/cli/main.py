@@ -1,4 +1,4 @@
-"""The command `arriero`: table of commands, and exit statuses.
+"""The commands of `arriero`: table of commands, and exit statuses.
 
 Exit status: 0 done, 1 refused or failed, 2 wrong usage, 3 no supervisor to be reached,
 130 interrupted with Ctrl-C, 141 the reader of the output went away (as if by SIGPIPE).
@@ -6,10 +6,9 @@ Exit status: 0 done, 1 refused or failed, 2 wrong usage, 3 no supervisor to be r
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
-from io import TextIOWrapper
-from typing import Final
+from typing import Any, Final
 
 import click
 from click.shell_completion import CompletionItem, add_completion_class
@@ -19,6 +18,7 @@ from arriero.protocol.errors import ProtocolError
 from ..errors import SupervisorError
 from ..host.collector import no_collection
 from .config_options import as_command
+from .exits import EXIT_BROKEN_PIPE, EXIT_FAILED, EXIT_INTERRUPTED, show_any_text
 from .find_sockets import CommandFailed
 from .output import note
 
@@ -48,7 +48,7 @@ COMMANDS: Final = {
     "restart": "commands.restart",
     "scale": "commands.scale",
     "schema": "offline.files.schema",
-    "serve": "serve.serve",
+    "serve": "serve.command.serve",
     "shutdown": "commands.shutdown",
     "status": "commands.status",
     "swap": "commands.swap",
@@ -59,10 +59,6 @@ COMMANDS: Final = {
     "usage": "requests.usage",
     "workers": "commands.workers",
 }
-
-EXIT_FAILED = 1
-EXIT_INTERRUPTED = 130
-EXIT_BROKEN_PIPE = 141
 
 
 class _Program(click.Group):
@@ -116,15 +112,17 @@ def arriero() -> None:
     """Drive a train of llama-servers: start the model that a request names."""
 
 
-def main(args: Sequence[str] | None = None) -> int:
+def main(args: Sequence[str] | None = None, serve: Callable[[Any], int] | None = None) -> int:
     """Run the command that `args` (default: those of this process) ask for.
+
+    Args:
+        args: What stands behind the name of this program.
+        serve: Called in the place of serving, with its `ServeOptions`; returns the exit status.
 
     Returns:
         The exit status. Errors stand on stderr by then.
     """
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):  # what a terminal cannot show ends no command
-            stream.reconfigure(errors="backslashreplace")
+    show_any_text()
     if "_ARRIERO_COMPLETE" in os.environ:
         from .completing import BashCompletion
 
@@ -134,6 +132,7 @@ def main(args: Sequence[str] | None = None) -> int:
             as_command(sys.argv[1:] if args is None else args),
             prog_name="arriero",
             standalone_mode=False,
+            obj=serve,
         )
     except click.ClickException as exc:
         exc.show()

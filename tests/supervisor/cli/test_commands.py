@@ -90,10 +90,10 @@ from arriero.protocol.values import (
     State,
     WorkerStatus,
 )
-from arriero.supervisor.cli import serve as cli_serve
 from arriero.supervisor.cli.config_options import as_command
 from arriero.supervisor.cli.main import COMMANDS, arriero, main
 from arriero.supervisor.cli.output import clock
+from arriero.supervisor.cli.serve import serving
 from arriero.supervisor.errors import SupervisorError
 from arriero.supervisor.generate.places import Layout, SearchPlace
 from arriero.supervisor.lifetime.order import Order
@@ -1003,8 +1003,8 @@ Run = Callable[[Callable[..., int]], None]
 def instead(monkeypatch: pytest.MonkeyPatch) -> Run:
     """A function that puts another one in the place of what opens all parts of the supervisor."""
     monkeypatch.setattr(logging, "basicConfig", lambda **settings: None)
-    monkeypatch.setattr(cli_serve, "fork_zygote", lambda: None)
-    return lambda run: monkeypatch.setattr(cli_serve, "run", run)
+    monkeypatch.setattr(serving, "fork_zygote", lambda: None)
+    return lambda run: monkeypatch.setattr(serving, "run", run)
 
 
 def test_serve_hands_its_options_on_and_ends_with_the_status_of_the_supervisor(
@@ -1157,3 +1157,46 @@ def test_senseless_options_are_refused(
 
     assert supervisor.asked == []
     assert told in capsys.readouterr().err
+
+
+def test_a_supervisor_has_nothing_of_what_read_its_command_line(tmp_path: Path) -> None:
+    config = tmp_path / os.fsdecode(b"not-utf-8-\xff.yaml")
+    config.write_text("models: {}\n")
+    code = (
+        "import sys\n"
+        "from arriero.supervisor.cli.serve import entry, serving\n"
+        "def run(order, *_):\n"
+        "    print(*order.files, order.workers, 'click' in sys.modules)\n"
+        "    return 7\n"
+        "serving.run, serving.fork_zygote = run, lambda: None\n"
+        "sys.exit(entry.main())"
+    )
+    command = [sys.executable, "-c", code, "serve", "--config", str(config), "--workers", "3"]
+    done = subprocess.run(command, capture_output=True, check=False)
+
+    assert done.returncode == 7, done.stderr
+    assert done.stdout.decode() == f"{ascii_path(config)} 3 False\n"
+
+
+@pytest.mark.parametrize(
+    ("args", "status", "shown"),
+    [
+        ("serve --help", 0, "Usage: arriero serve"),
+        ("serve no-such-folder", 2, "there is no folder no-such-folder"),
+        ("serve --config no-such-file", 1, "arriero: cannot use the configuration"),
+        ("example", 0, "models:"),
+    ],
+)
+def test_a_program_ends_as_its_command_does(
+    tmp_path: Path, args: str, status: int, shown: str
+) -> None:
+    command = [sys.executable, "-m", "arriero", *args.split()]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+
+    assert done.returncode == status
+    assert (done.stdout + done.stderr).count(shown) == 1
+
+
+def ascii_path(path: Path) -> str:
+    """Return `path` as it is shown where it cannot be as it is."""
+    return str(path).encode(errors="backslashreplace").decode()

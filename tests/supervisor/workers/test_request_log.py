@@ -160,7 +160,7 @@ def test_a_value_cannot_pretend_to_be_another_pair() -> None:
 
 
 def test_a_line_of_any_length_is_whole() -> None:
-    numbers = {
+    numbers: dict[str, Any] = {
         name: 7 for name in RequestRecord.__struct_fields__ if name.endswith(("tokens", "_per_s"))
     }
     for count in range(len(numbers) + 1):

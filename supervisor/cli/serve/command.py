@@ -1,28 +1,21 @@
-"""The command `arriero serve`: the supervisor and its workers."""
+"""The command `arriero serve`: its options."""
 
-import gc
-import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from arriero.protocol.control.running import MAX_WORKERS
-from arriero.protocol.errors import ProtocolError
 
-from ..errors import SupervisorError
-from ..host.collector import no_collection
-from ..workers.zygote import Zygote, fork_zygote
-from .config_options import unknown_keys
-from .find_sockets import DEFAULT_CONFIG
+from ..config_options import unknown_keys
+from ..find_sockets import DEFAULT_CONFIG
+from .options import ServeOptions
 
 if TYPE_CHECKING:
-    from ..config.schema.reader import UnknownKeys
-    from ..config.values import LogLevel
-    from ..host.log import LogForm, ProgramLog
-    from ..lifetime.order import Order
-
-log = logging.getLogger(__name__)
+    from ...config.schema.reader import UnknownKeys
+    from ...config.values import LogLevel
+    from ...host.log import LogForm
 
 
 @click.command(
@@ -88,7 +81,9 @@ log = logging.getLogger(__name__)
     show_default=True,
     help="Log lines for people, or one JSON object a line.",
 )
+@click.pass_obj
 def serve(
+    instead: Callable[[ServeOptions], int] | None,
     folders: tuple[Path, ...],
     config_paths: tuple[Path, ...],
     config_dir: Path | None,
@@ -122,44 +117,26 @@ def serve(
         raise click.UsageError("there is no configuration to watch: arriero init writes one")
     if not searches and not is_named:
         config_paths = (DEFAULT_CONFIG,)
-    zygote = fork_zygote()  # first: it imports what workers need, beside what comes next
-    with no_collection():
-        from .. import app  # noqa: F401  all that `run` needs, while nothing is collected
-        from ..lifetime.order import Order
-
-        search = None
-        if searches:
-            from ..generate.search import ModelSearch
-
-            search = ModelSearch(folders)
-    from ..host.log import begin_log
-
-    program_log = begin_log(log_level, log_format)
-    order = Order(
-        files=config_paths,
-        directory=config_dir,
-        search=search,
+    options = ServeOptions(
+        folders=tuple(map(str, folders)),
+        files=tuple(map(str, config_paths)),
+        directory=_text(config_dir),
         unknown=unknown,
         watches=watch_config,
         listen=listen,
         workers=workers,
         log_level=log_level,
-        socket_dir=socket_dir,
-        tls_cert=tls_cert_file,
-        tls_key=tls_key_file,
+        log_format=log_format,
+        socket_dir=_text(socket_dir),
+        tls_cert=_text(tls_cert_file),
+        tls_key=_text(tls_key_file),
     )
-    try:
-        return run(order, zygote, program_log)
-    except (SupervisorError, ProtocolError) as exc:
-        if log_format == "text":
-            raise
-        log.critical("serve.failed reason=%s", exc)
-        return 1
+    if instead is not None:
+        return instead(options)
+    from .serving import serve as run  # here: who only reads the options needs nothing of it
+
+    return run(options)
 
 
-def run(order: "Order", zygote: Zygote | None, program_log: "ProgramLog") -> int:
-    """Run the supervisor; see `app.serve`."""
-    from ..app import serve
-
-    gc.freeze()  # what was imported stays for good: the collector skips it
-    return serve(order, zygote, program_log)
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
