@@ -1184,7 +1184,7 @@ def test_a_supervisor_has_nothing_of_what_read_its_command_line(tmp_path: Path) 
         ("serve --help", 0, "Usage: arriero serve"),
         ("serve no-such-folder", 2, "there is no folder no-such-folder"),
         ("serve --config no-such-file", 1, "arriero: cannot use the configuration"),
-        ("example", 0, "models:"),
+        ("example", 0, "yaml-language-server"),
     ],
 )
 def test_a_program_ends_as_its_command_does(
