@@ -30,6 +30,12 @@ NAMES = {
 }
 
 
+def is_on_its_way(train: Train) -> bool:
+    """Whether the model that loads has come so far that a picture shows it."""
+    progress = train.model("slow")["progress"]
+    return progress is not None and (progress["fraction"] or 0.0) > 0.2
+
+
 def wait_for_rows(page: OpenedPage, train: Train) -> None:
     page.page.wait_for_selector('[data-model="qwen3-32b"][data-state="ready"]')
 
@@ -113,7 +119,7 @@ def started(start_ui_train: Callable[..., Train]) -> Train:
         }
     config["models"]["qwen3-32b"] |= {"description": "For chats", "aliases": ["gpt-4o"]}
     config["models"]["slow"] = {
-        "cmd": served("--name", "slow", "--report", "--load-s", "600"),
+        "cmd": served("--name", "slow", "--report", "--load-s", "120", "--never-ready"),
         "memory": {"gpu0": "3GiB"},
         "healthCheckTimeout": 3600,
     }
@@ -144,6 +150,7 @@ def test_every_view_is_in_order(
         if name in LIFE:
             LIFE[name](page, train)
         if shots:
+            eventually(lambda: is_on_its_way(train), within_s=60.0, what="a bar worth looking at")
             page.shot(shots / f"{name}-{theme}-{width}.png")
         place = page.page.locator("#nav [aria-current]").bounding_box()
         assert place is not None
