@@ -330,13 +330,17 @@ async def _send_with_upload(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(send_all)
         data = await first_bytes(exchange, link)
-        while request.expect_s and data.startswith(_ANY_INTERIM):
+        interim = 0
+        while request.expect_s and data.startswith(_ANY_INTERIM) and interim < _MAX_INTERIM:
             head, _, rest = data.partition(b"\r\n\r\n")
             if head == data:  # not all of it has come
+                if len(data) > MAX_ANSWER_HEAD_BYTES:
+                    break  # who reads the head refuses it
                 if not (more := await first_bytes(exchange, link)):
                     break
                 data += more
                 continue
+            interim += 1
             go_on.set()
             data = rest or await first_bytes(exchange, link)
         nursery.cancel_scope.cancel()
@@ -369,11 +373,12 @@ async def _read_head(
         end = data.find(b"\r\n\r\n") + 4
         if end >= 4:
             raw, data = data[:end], data[end:]
-            if peer is not None and raw.startswith(INTERIM):
-                view = read_progress(raw, peer.peer)
+            if raw.startswith(_ANY_INTERIM):
                 interim += 1
                 if interim > _MAX_INTERIM:
                     raise UpstreamDied("cannot read the answer: nothing but interim ones comes")
+            if peer is not None and raw.startswith(INTERIM):
+                view = read_progress(raw, peer.peer)
                 if view is not None:
                     since = min(since, conn.monitor.now)
                     is_ready = view.stage == "ready"

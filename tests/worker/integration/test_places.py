@@ -503,6 +503,17 @@ async def test_a_flood_of_interim_responses_ends_its_request(open_rig: OpenRig) 
         assert (await rig.record()).outcome == "upstream_error"
 
 
+@pytest.mark.parametrize("model", ["m", "a/m"], ids=["own", "peer"])
+async def test_a_flood_of_hints_ends_its_request(open_rig: OpenRig, model: str) -> None:
+    flood = [b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" * 100 for _ in range(120)]
+    async with machines(a=sends(*flood, ANSWER)) as found:
+        options = found.options() if model == "a/m" else {}
+        async with open_rig(sends(*flood, ANSWER), **options) as rig:
+            got = await ask(rig, STREAM.replace(b'"m"', b'"%b"' % model.encode()))
+            assert b"yes" not in got
+            assert (await rig.record()).outcome == "upstream_error"
+
+
 async def test_another_program_is_told_in_interim_responses(open_rig: OpenRig) -> None:
     asks = (b"Connection: X-Arriero-Progress, close", b"X-Arriero-Progress: 1")
     async with open_rig(models=(ModelRoute(model="m", progress="reasoning"),)) as rig:

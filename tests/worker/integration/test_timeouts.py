@@ -1,7 +1,7 @@
 """`timeouts` of a model, with servers that answer late, or say first whether they want a form."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 
 import pytest
@@ -92,6 +92,20 @@ async def test_a_form_that_is_refused_is_not_sent(open_rig: OpenRig) -> None:
     async with open_rig(models=model(expect_continue_s=60)) as rig, at_server(rig, serve) as client:
         assert (await read_to_end(client)).startswith(b"HTTP/1.1 413 ")
     assert got == [b""]
+
+
+@pytest.mark.parametrize("piece", [b"x" * 60_000, b"\r\n\r\nHTTP/1.1 100 Continue" * 3000])
+async def test_who_never_comes_to_its_answer_is_given_up(open_rig: OpenRig, piece: bytes) -> None:
+    async def serve(stream: trio.SocketStream) -> None:
+        await read_head(stream)
+        with suppress(trio.BrokenResourceError):
+            await stream.send_all(b"HTTP/1.1 100 ")
+            for _ in range(100):
+                await stream.send_all(piece)
+            await trio.sleep_forever()
+
+    async with open_rig(models=model(expect_continue_s=60)) as rig, at_server(rig, serve) as client:
+        assert (await read_to_end(client)).startswith(b"HTTP/1.1 502 ")
 
 
 @pytest.mark.parametrize(("expect_s", "asks"), [(0.2, True), (0, False)])
