@@ -7,6 +7,7 @@ Rule 3: what nobody waits for is read later, together: a hundred pieces at once 
 they cost one by one, between all else that is done for each.
 """
 
+from itertools import islice
 from typing import Any, Final
 
 from ..apis.base.usage import Usage
@@ -19,6 +20,10 @@ from .usage import bounded, estimated, is_final, read_cached_field, read_usage
 
 # Bytes of a stream that are read together.
 _MAX_UNREAD_BYTES: Final = 64 * 1024
+
+# Frames that are looked at one by one, for the first token and the first events: more of them that
+# come together, and have neither, are searched.
+_MOST_ONE_BY_ONE: Final = 256
 
 # The end of a stream: the chunk with the usage, and some before it.
 _LAST_BYTES: Final = 2048
@@ -38,10 +43,10 @@ def read_frames(account: Account, frames: bytes, now: float) -> None:
             account.first_token(now)
     if not frames:
         return
+    if account.unread_bytes + len(frames) > _MAX_UNREAD_BYTES:
+        read_further_frames(account, _take_unread(account))
     account.unread.append(frames)
     account.unread_bytes += len(frames)
-    if account.unread_bytes > _MAX_UNREAD_BYTES:
-        read_further_frames(account, _take_unread(account))
 
 
 def read_message(account: Account, message: EventStreamMessage, now: float) -> None:
@@ -128,7 +133,7 @@ def read_first_frames(account: Account, frames: bytes) -> int:
         Index after the last one that was read.
     """
     end = 0
-    for frame in split_frames(frames):
+    for frame in islice(split_frames(frames), _MOST_ONE_BY_ONE):
         if account.pieces:
             break
         end += len(frame)
@@ -155,7 +160,7 @@ def read_last_frames(account: Account, frames: bytes) -> None:
 def read_further_frames(account: Account, frames: bytes) -> None:
     """Read whole server-sent events."""
     start = 0
-    for frame in split_frames(frames):
+    for frame in islice(split_frames(frames), _MOST_ONE_BY_ONE):
         if not account.first_events:
             break
         start += len(frame)

@@ -18,6 +18,10 @@ from .sse_events import EventReader, SseEvent
 # Two line ends in a row, each of them LF, CRLF or CR, and never half of a CRLF.
 _BLANK: Final = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
 
+# Frames with nothing in them, of which one read may have thirty thousand: they are taken together.
+# The last CR may be half of a CRLF.
+_EMPTY_FRAMES: Final = re.compile(rb"(?:\n\n){2,}|(?:\r\r){2,}(?!\n)")
+
 _BOM: Final = b"\xef\xbb\xbf"
 _DATA_LINE: Final = re.compile(rb"(?<![^\r\n])data: ?([^\r\n]*)")
 _WHOLE_DATA_LINE: Final = re.compile(rb"(?<![^\r\n])data(?::[^\r\n]*)?(?>\r\n|\n|\r)")
@@ -58,7 +62,7 @@ class MergingSplitter:
         Args:
             merge: Makes one stream of two.
             limit_bytes: Of one frame.
-            look: Gets each frame as it came.
+            look: Gets the frames as they came, those of one piece together.
         """
         self._merge = merge
         self._look = look
@@ -89,9 +93,14 @@ class MergingSplitter:
         while (blank := _BLANK.search(kept, max(start, self._searched))) is not None:
             out.append(self._take(bytes(kept[start : blank.end()])))
             start = blank.end()
+            if (empty := _EMPTY_FRAMES.match(kept, start)) is not None:
+                out.append(self._merge.edit(empty[0]))
+                start = empty.end()
             if kept[start - 1 :] == b"\r":
                 self._tail = b"\n" if out[-1].endswith(b"\r") else b""
             self._searched = 0
+        if start:
+            self._look(bytes(kept[:start]))
         del kept[:start]
         # a line end at the very end may be the first of two, or of a CRLF that is
         self._searched = max(0, len(kept) - 3)
@@ -100,7 +109,6 @@ class MergingSplitter:
         return b"".join(out)
 
     def _take(self, frame: bytes) -> bytes:
-        self._look(frame)
         if self._begun:
             return self._merge.edit(frame)
         self._begun = True
@@ -118,6 +126,8 @@ def read_event(frame: bytes) -> SseEvent | None:
     simple = _SIMPLE.fullmatch(frame)
     if simple is not None:
         return SseEvent(simple[2], (simple[1] or b"").decode("utf-8", "replace"))
+    if b"data" not in frame:  # a comment, of which one read may have twenty thousand
+        return None
     # a byte order mark that is not the first of the stream is a part of its line
     return next(iter(EventReader(MAX_MERGED_BYTES).push(_BOM + frame)), None)
 

@@ -343,6 +343,7 @@ class ResponseBody:
         "_feed",
         "_left",
         "_parts",
+        "_unspent",
         "_whole_parts",
         "complete",
         "keep_alive",
@@ -359,6 +360,7 @@ class ResponseBody:
         self._left = 0
         self._feed: Callable[[bytes], None] | None = None
         self._parts: list[bytes] = []
+        self._unspent = 0  # bytes since the last of the body: sizes of chunks, and trailers
         self._whole_parts: int | None = None
         if self.complete:
             pass
@@ -404,7 +406,11 @@ class ResponseBody:
         if self._whole_parts is not None:
             del parts[self._whole_parts :]
         if not parts:
+            self._unspent += len(data)
+            if self._unspent > MAX_ANSWER_HEAD_BYTES and not self.complete:
+                raise UpstreamDied("cannot read the answer: its trailers are too long")
             return b""
+        self._unspent = 0
         body = parts[0] if len(parts) == 1 else b"".join(parts)
         parts.clear()
         return body

@@ -1,24 +1,32 @@
 """Bytes that are made to make work: whatever their size, the time grows with it and no faster."""
 
+import time
+from collections.abc import Callable
+
 import msgspec
 import pytest
 
 from arriero.protocol.worker_config import ModelRoute, WorkerConfig
 from arriero.worker.accounting.account import Account, open_account
-from arriero.worker.accounting.response_reader import read_further_frames
+from arriero.worker.accounting.response_reader import read_frames, read_further_frames
 from arriero.worker.apis.chat.chunk_filter import ChunkFilter
 from arriero.worker.apis.messages.merge import MessagesMerge
 from arriero.worker.apis.model_names import ModelNames
 from arriero.worker.apis.routes import CHAT, ROUTES
+from arriero.worker.connections.stream import RECEIVE_BYTES
 from arriero.worker.errors import RelayError, UnknownModel
 from arriero.worker.http import multipart
 from arriero.worker.http.multipart import FormFinder
 from arriero.worker.http.request_head import parse_head
+from arriero.worker.relay.frame_pipeline import FramePipeline
 from arriero.worker.streams.aws_event_stream import MessageSplitter
 from arriero.worker.streams.merge import MergingSplitter
 from arriero.worker.streams.sse_events import EventReader
 from arriero.worker.streams.sse_frames import FrameSplitter
-from tests.worker.growth import assert_linear
+from tests.worker.growth import assert_linear, slowness
+
+# What nobody may hold the loop for.
+STEP_S = 0.05
 
 
 def open_chat() -> Account:
@@ -134,6 +142,28 @@ def test_streams_of_an_upstream(piece: bytes) -> None:
 
     assert_linear(in_pieces, 4000)
     assert_linear(at_once, 4000)
+
+
+@pytest.mark.parametrize("frame", [b"\n", b"\r", b": x\n\n", b"data: x\n\n", b"data:\r\r"])
+def test_a_read_of_tiny_frames_holds_the_loop_for_a_moment(frame: bytes) -> None:
+    read = frame * (RECEIVE_BYTES // len(frame))
+    account = open_chat()
+    pipeline = FramePipeline(account, 0.0, chunks=ChunkFilter(usage=True, progress=True))
+    merging = MergingSplitter(
+        MessagesMerge(b""), look=lambda frames: read_frames(merged, frames, 0)
+    )
+    merged = open_chat()
+
+    def step_s(step: Callable[[bytes], object]) -> float:
+        began = time.thread_time()
+        step(read)
+        return time.thread_time() - began
+
+    steps = [
+        (step_s(lambda data: pipeline.take(data, 0.0)), step_s(merging.push)) for _ in range(4)
+    ]
+
+    assert max(map(max, steps)) < STEP_S * slowness(), steps
 
 
 def test_binary_streams_of_an_upstream() -> None:

@@ -207,3 +207,14 @@ def test_any_answer_is_read_or_refused(data: bytes, field: bytes) -> None:
         parse_answer_head(data + b"\r\n\r\n")
     with contextlib.suppress(UpstreamDied):
         ResponseBody(parse_answer_head(OK + field + b"\r\n")).feed(data)
+
+
+@pytest.mark.parametrize("piece", [b"a: b\r\n" * 11_000, b"x" * 65_536, b"1" + b";x=y" * 16_384])
+def test_what_follows_a_body_or_goes_before_a_chunk_is_bounded(piece: bytes) -> None:
+    body = ResponseBody(parse_answer_head(OK + b"Transfer-Encoding: chunked\r\n\r\n"))
+    begins = b"2\r\nhi\r\n" + (b"" if piece.startswith(b"1") else b"0\r\na: ")
+    assert body.feed(begins) == b"hi"
+
+    body.feed(piece[:996])
+    with pytest.raises(UpstreamDied, match="trailers are too long"):
+        body.feed(piece[996:] + piece[-996:])
