@@ -131,7 +131,8 @@ def test_two_models_run_on_two_nodes(train: Train, cluster: Cluster) -> None:
     assert train.model("tiny")["host"] == os.uname().nodename
     # Nobody uses a server without the key of its start.
     place = train.model("tiny")["endpoint"]
-    assert httpx.post(f"{place}/v1/chat/completions", json={"messages": []}).status_code == 401
+    url = f"{place}/v1/chat/completions"
+    assert httpx.post(url, json={"messages": []}, timeout=START_S).status_code == 401
 
 
 def test_node_is_lost_in_mid_stream(train: Train, cluster: Cluster) -> None:

@@ -15,7 +15,7 @@ from train_starter import train_starter
 from trains import Train, alive, eventually
 
 from tests.cluster import slurm
-from tests.cluster.chats import LONG_STREAM, asked, frames, until
+from tests.cluster.chats import LONG_STREAM, START_S, asked, frames, until
 from tests.cluster.slurm import Slurm
 from tests.paths import ROOT
 
@@ -105,7 +105,8 @@ def test_model_is_a_job_and_waits_for_a_machine(
     eventually(lambda: len(cluster.jobs()) == 1, what="the job alone")
     assert cluster.jobs()[0].startswith("arriero-")
     place = train.model("large")["endpoint"]
-    assert httpx.post(f"{place}/v1/chat/completions", json={"messages": []}).status_code == 401
+    url = f"{place}/v1/chat/completions"
+    assert httpx.post(url, json={"messages": []}, timeout=START_S).status_code == 401
 
     train.ask("unload", model="large")
     eventually(lambda: not cluster.jobs(), what="its end")

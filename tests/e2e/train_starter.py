@@ -73,7 +73,11 @@ def train_starter(
                 raise AssertionError(f"arriero ended: {process.returncode}\n{log.read_text()}")
             return b"supervisor.ready" in log.read_bytes()  # all workers serve
 
-        eventually(is_up, what="a train that is ready")
+        try:
+            eventually(is_up, what="a train that is ready")
+        except AssertionError as exc:
+            exc.add_note(log.read_text()[-3000:])
+            raise
         train.url = f"http://{train.ask('status')['listen']}"
         return train
 

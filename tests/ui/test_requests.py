@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
-from trains import Stream, Train, eventually
+from trains import PATIENCE_S, Stream, Train, eventually
 
 from tests.ui.conftest import OpensPage, config_of, scripted
 
@@ -29,7 +29,7 @@ def train(shared: Train) -> Train:
 
 
 def ids(train: Train, query: str = "") -> list[str]:
-    found = httpx.get(f"{train.url}/api/activity{query}").json()
+    found = httpx.get(f"{train.url}/api/activity{query}", timeout=PATIENCE_S).json()
     return [one["request_id"] for one in found["requests"]]
 
 
