@@ -67,7 +67,7 @@ its files.
 
     cli/chat/         `arriero ask` and `arriero chat`.
     cli/offline/      Commands that need no supervisor.
-    cli/serve/    Where the program begins, and `serve`.
+    cli/serve/        Where the program begins, and `serve`.
     cli/top/          `arriero top`.
 
     __main__          `python -m arriero.supervisor`.

@@ -90,8 +90,8 @@ def test_two_models_take_turns_and_the_waiting_client_is_told(
         lines = progress.splitlines()
         assert all(line.startswith(f"{MARKER}{model}: ") for line in lines)
         if model == "small":  # the tiny one is often ready before a word can be said
-            assert len(lines) >= 2
-            assert re.search(r"ready after \d+\.\d s$", lines[-1])
+            assert len(lines) >= 2  # behind the last of them, how far a slow one is with its prompt
+            assert [line for line in lines if re.search(r"ready after \d+\.\d s$", line)]
         assert answer
         assert finish == "length"
         assert real.model(other)["state"] == "stopped"
