@@ -183,6 +183,8 @@ def _read_events(account: Account, frames: bytes) -> None:
     if data is not None:
         _read_event(account, data)
         return
+    if b"data" not in frames:  # comments and blank lines, perhaps sixty thousand of them
+        return
     for event in EventReader().push(frames):
         _read_event(account, event.data)
 
