@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Sequence
 from typing import NoReturn
 
+from ...host.collector import no_collection
 from ..exits import EXIT_FAILED, EXIT_INTERRUPTED, show_any_text
 
 
@@ -26,6 +27,8 @@ def main() -> int:
 
 def _serve(args: Sequence[str]) -> int:
     show_any_text()
+    with no_collection():
+        import arriero.protocol.codec  # noqa: F401  both need it
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -36,7 +39,6 @@ def _serve(args: Sequence[str]) -> int:
         from arriero.protocol.errors import ProtocolError
 
         from ...errors import SupervisorError
-        from ...host.collector import no_collection
 
         with no_collection():
             from .options import ServeOptions
