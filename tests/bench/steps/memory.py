@@ -50,22 +50,27 @@ def at_rest(plan: Plan, target: Target, folder: Path) -> dict[str, float]:
 
 
 def after_load(plan: Plan, target: Target, folder: Path) -> dict[str, float]:
-    """After many requests and streams, of which `Plan` says how many, and once idle after that."""
-    for port, body, connections, count in (
-        (target.small, SMALL_BODY, _CONNECTIONS, plan.memory_requests),
-        (target.stream, STREAM_BODY, _STREAMS, plan.memory_streams),
-    ):
-        warm_up(port, body)
-        done = 0
-        deadline = time.monotonic() + plan.memory_within_s
-        while done < count and time.monotonic() < deadline:
-            done += run_wrk(
-                port, body, connections=connections, seconds=plan.load_s, folder=folder
-            ).requests
-    time.sleep(_REST_S)
-    after = pss_mb(target)
-    time.sleep(plan.memory_idle_s)  # the process of arriero's store has ended by then
-    return {"memory-after": after, "memory-idle": pss_mb(target)}
+    """After many requests and streams, of which `Plan` says how many, and once idle after that.
+
+    From a start of its own, as at rest: what other steps have left would count as well.
+    """
+    with ExitStack() as stack:
+        (started,) = servers.start(stack, folder, [target])
+        for port, body, connections, count in (
+            (started.small, SMALL_BODY, _CONNECTIONS, plan.memory_requests),
+            (started.stream, STREAM_BODY, _STREAMS, plan.memory_streams),
+        ):
+            warm_up(port, body)
+            done = 0
+            deadline = time.monotonic() + plan.memory_within_s
+            while done < count and time.monotonic() < deadline:
+                done += run_wrk(
+                    port, body, connections=connections, seconds=plan.load_s, folder=folder
+                ).requests
+        time.sleep(_REST_S)
+        after = pss_mb(started)
+        time.sleep(plan.memory_idle_s)  # the process of arriero's store has ended by then
+        return {"memory-after": after, "memory-idle": pss_mb(started)}
 
 
 PROXIES = ("nginx", "llama-swap", "arriero")
@@ -85,4 +90,5 @@ AFTER_LOAD = Step(
     kinds=PROXIES,
     needs=("wrk",),
     once=True,
+    own=True,
 )
