@@ -62,7 +62,8 @@ def test_models_are_stopped_over_http(
                 assert client.get(listing).status_code == 200
             assert client.request(method, path).status_code == 200
             assert train.model("org/a")["state"] == "stopped"
-        assert client.get("/running").json() == {"running": []}
+        # A worker hears of it a moment later.
+        eventually(lambda: client.get("/running").json() == {"running": []}, what="no model")
         assert client.get("/props?model=a").status_code == 409
         assert client.get("/upstream/b/index.js").status_code == 409
         assert client.post("/api/models/unload/none").status_code == 404

@@ -100,9 +100,13 @@ def test_a_pinned_model_stays_and_others_are_served_by_who_is_there(
     refused = train.chat("big")
     assert refused.status_code == 503
     assert "beside kept (pinned: always)" in refused.text
-    running = httpx.get(f"{train.url}/running", timeout=PATIENCE_S).json()["running"]
-    assert [(one["model"], one["pin"]) for one in running] == [("kept", "always")]
-    assert running[0]["memory"] == {"ram": 150 * MIB}
+
+    def running() -> list[tuple[str, str, dict[str, int]]]:
+        found = httpx.get(f"{train.url}/running", timeout=PATIENCE_S).json()["running"]
+        return [(one["model"], one["pin"], one["memory"]) for one in found]
+
+    kept = ("kept", "always", {"ram": 150 * MIB})
+    eventually(lambda: running() == [kept], what="a worker that knows it, too")
 
     models["big"]["onBlocked"] = {"use": "kept"}
     train.reload(config(tiny, 200, **models))

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from gates import BRACE, END, Gate, free_port, queued, tiny_server, with_tools
-from trains import Train
+from trains import Train, eventually
 
 from arriero.worker.apis.management.answers import OLLAMA_VERSION
 from tests.judges import node_client
@@ -92,7 +92,8 @@ def test_a_waiting_client_reads_progress_as_thinking(riding: Riding) -> None:
     whole = riding.client.chat(model="small", messages=[HI], options=SHORT)
     assert whole.message.content == text
     assert (whole.eval_count, whole.done_reason) == (6, "length")
-    assert [it.model for it in riding.client.ps().models] == ["small"]
+    # A worker hears of it a moment later.
+    eventually(lambda: [it.model for it in riding.client.ps().models] == ["small"])
 
 
 def test_other_questions_are_answered(riding: Riding) -> None:
@@ -156,6 +157,6 @@ def test_the_client_for_node_reads_the_same(riding: Riding) -> None:
     assert seen["last"] == {"reason": "length", "count": 6}
     assert seen["generated"]
     assert (seen["listed"], seen["running"]) == (["caller", "small", "vectors"], ["small"])
-    assert (seen["capabilities"], seen["version"]) == ([], OLLAMA_VERSION)
+    assert (seen["capabilities"], seen["version"]) == (["tools"], OLLAMA_VERSION)
     assert seen["error"]["status"] == 404
     assert "cannot find a model" in seen["error"]["message"]

@@ -130,17 +130,21 @@ def test_two_clients_that_want_different_models_are_both_served(train: Train) ->
 
 
 def test_asking_for_lists_starts_nothing(train: Train) -> None:
+    def running() -> list[tuple[str, str]]:
+        """As a worker knows it, which hears of changes a moment later."""
+        found = httpx.get(f"{train.url}/running").json()["running"]
+        assert all(f"--name {one['model']}" in one["cmd"] for one in found)
+        return [(one["model"], one["state"]) for one in found]
+
     listed = httpx.get(f"{train.url}/v1/models").json()
     assert [model["id"] for model in listed["data"]] == ["a", "b"]
     assert httpx.get(f"{train.url}/health").text == "OK"
-    assert httpx.get(f"{train.url}/running").json() == {"running": []}
+    eventually(lambda: running() == [], what="workers that know of no model")
     assert httpx.get(f"{train.url}/v1/chat/completions?model=a").status_code == 405
     assert {train.model("a")["state"], train.model("b")["state"]} == {"stopped"}
 
     train.chat("b")
-    (running,) = httpx.get(f"{train.url}/running").json()["running"]
-    assert (running["model"], running["state"]) == ("b", "ready")
-    assert "--name b" in running["cmd"]
+    eventually(lambda: running() == [("b", "ready")], what="workers that know of b")
 
 
 @pytest.mark.parametrize(

@@ -170,4 +170,4 @@ def test_administrators_are_answered_on_their_socket_only(secured: Secured) -> N
         timeout=PATIENCE_S,
     ) as owner:
         assert owner.get("/unload").text == "OK"
-        assert owner.get("/running").json() == {"running": []}
+        eventually(lambda: owner.get("/running").json() == {"running": []}, what="no model")
