@@ -74,14 +74,19 @@ class Disk:
         }
 
     def prepare(self, *, cold: bool) -> None:
-        """Put the file where it is to be."""
+        """Put the file where it is to be.
+
+        A cold one is read before it is dropped: what is below this machine's disk has a cache as
+        well, and what that holds depends on who came before.
+        """
         if cold:
             drop(self.file)
-            return
         buffer = bytearray(1024 * 1024)
         with self.file.open("rb", buffering=0) as file:
             while file.readinto(buffer):
                 pass
+        if cold:
+            drop(self.file)
 
     @contextmanager
     def by_hand(self, name: str) -> Generator[tuple["subprocess.Popen[bytes]", int], None, None]:
@@ -164,7 +169,6 @@ def from_disk(plan: Plan, target: Target, folder: Path) -> dict[str, float]:
     disk = Disk(folder)
     models = {name: model(command) for name, command in disk.commands.items()}
     rows: dict[str, tuple[list[float], list[float]]] = {}
-    disk.prepare(cold=False)  # what is below this machine's disk has a cache, too
     with proxy(target, folder / "proxy", models) as proxied:
 
         def measure(row: str, *, cold: bool, ours: bool) -> float:
